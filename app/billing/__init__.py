@@ -1,0 +1,1 @@
+"""What is owed: plans, wallets, the ledger, and the decision to stop or restore a supply."""

@@ -1,0 +1,1 @@
+"""Price plans and rating: pure, with lines that show their working."""

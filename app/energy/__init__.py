@@ -1,0 +1,1 @@
+"""What usage meant: series of usage for charts and comparisons."""

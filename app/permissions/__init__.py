@@ -1,0 +1,1 @@
+"""Who may: users, sessions, tokens, grants, and the table of roles."""

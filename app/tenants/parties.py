@@ -1,0 +1,200 @@
+"""Parties: how they are registered, found, shown masked and, with a reason, unmasked."""
+
+import uuid
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import date
+
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session
+
+from app.kernel.actor import Actor
+from app.kernel.crypto import DataKey
+from app.kernel.db import uuid7
+from app.kernel.errors import AppError, NotFound
+from app.tenants import audit
+from app.tenants.access import or_not_found, within
+from app.tenants.keys import data_key, place
+from app.tenants.models import Party, PartyRole, Property, Space
+from app.tenants.phones import PhoneUnreadable, last_four, mask_phone, normalise_id_number, normalise_phone
+from app.tenants.service import ReasonMissing
+
+ROLES = ("owner", "occupant", "payer", "contract")
+FOUND_MAX = 50
+
+
+class RoleUnknown(AppError):
+    """Not one of the roles a party has on a space."""
+
+    code, status = "role_unknown", 422
+    message_zh = "角色“{role}”不存在。请选择业主、住户、付款人或签约人。"
+    message_en = "There is no role “{role}”. Choose owner, occupant, payer or contract party."
+
+
+class RoleHeld(AppError):
+    """The party holds this role on this space already."""
+
+    code, status = "role_held", 409
+    message_zh = "该客户在此房间已是该角色。如需更改，请先结束原角色。"
+    message_en = "This party holds the role on this space already. End the present one first to change it."
+
+
+class RoleEndsBeforeBegin(AppError):
+    """The last day lies before the first."""
+
+    code, status = "role_ends_before_begin", 422
+    message_zh = "结束日期不能早于开始日期 {began_on}。请修改结束日期。"
+    message_en = "The last day cannot lie before the first day {began_on}. Please change it."
+
+
+class PhoneNotOnFile(AppError):
+    """The party has no phone number."""
+
+    code, status = "phone_not_on_file", 404
+    message_zh = "该客户没有登记手机号。请先补登。"
+    message_en = "No phone number is on file for this party. Register one first."
+
+
+def register_party(
+    session: Session,
+    *,
+    property_id: int,
+    name: str,
+    kind: str = "person",
+    phone: str | None = None,
+    id_number: str | None = None,
+) -> Party:
+    """A person or company of a property; phone and ID number are ciphertext from here on.
+
+    Raises NotFound, PhoneUnreadable, IdNumberWrong.
+    """
+    if session.scalar(select(Property.id).where(Property.id == property_id)) is None:
+        raise NotFound()
+    party = draft_party(
+        data_key(session), property_id=property_id, name=name, kind=kind, phone=phone, id_number=id_number
+    )
+    session.add(party)
+    session.flush()  # allow: flush - roles and supply accounts name the party by its id
+    return party
+
+
+def draft_party(
+    key: DataKey, *, property_id: int, name: str, kind: str, phone: str | None, id_number: str | None
+) -> Party:
+    """A party not yet in any session, for one registration or for an import of thousands."""
+    party = Party(public_id=uuid7(), property_id=property_id, name=name.strip(), kind=kind)
+    if phone:
+        _put_phone(key, party, normalise_phone(phone))
+    if id_number:
+        _put_id_number(key, party, normalise_id_number(id_number))
+    return party
+
+
+def change_phone(session: Session, *, party: Party, phone: str) -> None:
+    """Replace the phone number. Raises PhoneUnreadable."""
+    _put_phone(data_key(session), party, normalise_phone(phone))
+
+
+def _put_phone(key: DataKey, party: Party, number: str) -> None:
+    party.phone_cipher = key.encrypt(number, place(table="parties", column="phone", row=party.public_id))
+    party.phone_blind = key.blind("phone", number)
+    party.phone_last4_blind = key.blind("phone_last4", last_four(number))
+
+
+def _put_id_number(key: DataKey, party: Party, number: str) -> None:
+    party.id_number_cipher = key.encrypt(number, place(table="parties", column="id_number", row=party.public_id))
+    party.id_number_blind = key.blind("id_number", number)
+
+
+def give_role(session: Session, *, party: Party, space: Space, role: str, began_on: date) -> PartyRole:
+    """Make a party owner, occupant, payer or contract party of a space.
+
+    Raises RoleUnknown, NotFound, RoleHeld.
+    """
+    if role not in ROLES:
+        raise RoleUnknown(role=role)
+    if party.property_id != space.property_id:
+        raise NotFound()
+    held = select(PartyRole.id).where(
+        PartyRole.space_id == space.id,
+        PartyRole.party_id == party.id,
+        PartyRole.role == role,
+        PartyRole.ended_on.is_(None),
+    )
+    if session.scalar(held) is not None:
+        raise RoleHeld()
+    given = PartyRole(property_id=space.property_id, party_id=party.id, space_id=space.id, role=role, began_on=began_on)
+    session.add(given)
+    session.flush()  # allow: flush - the role is ended by its id
+    return given
+
+
+def end_role(session: Session, *, role_id: int, ended_on: date, allowed: Collection[int]) -> None:
+    """End a role on a day; the row stays as history. Raises NotFound, RoleEndsBeforeBegin."""
+    query = select(PartyRole).where(
+        PartyRole.id == role_id, PartyRole.ended_on.is_(None), within(PartyRole.property_id, allowed)
+    )
+    held = or_not_found(session.scalar(query.with_for_update()))
+    if ended_on < held.began_on:
+        raise RoleEndsBeforeBegin(began_on=held.began_on.isoformat())
+    held.ended_on = ended_on
+
+
+def access_party(session: Session, *, public_id: uuid.UUID, allowed: Collection[int]) -> Party:
+    """The party, if its property is within `allowed`. Raises NotFound."""
+    query = select(Party).where(Party.public_id == public_id, within(Party.property_id, allowed))
+    return or_not_found(session.scalar(query))
+
+
+def find_parties(session: Session, *, text: str, allowed: Collection[int], limit: int = 20) -> list[Party]:
+    """Parties by full phone number, by its last four digits, or by the beginning of the name; name order."""
+    wanted = text.strip()
+    if not wanted:
+        return []
+    query = select(Party).where(within(Party.property_id, allowed), or_(*_ways(data_key(session), wanted)))
+    return list(session.scalars(query.order_by(Party.name, Party.id).limit(min(limit, FOUND_MAX))))
+
+
+def _ways(key: DataKey, wanted: str) -> list[ColumnElement[bool]]:
+    # A prefix as a range: LIKE cannot be an index condition under row-level security.
+    ways: list[ColumnElement[bool]] = [Party.name.between(wanted, wanted + "\U0010ffff")]
+    if wanted.isascii() and wanted.isdigit() and len(wanted) == 4:
+        ways.append(Party.phone_last4_blind == key.blind("phone_last4", wanted))
+    with suppress(PhoneUnreadable):  # not a phone number: then it is a name
+        ways.append(Party.phone_blind == key.blind("phone", normalise_phone(wanted)))
+    return ways
+
+
+def phone_of(session: Session, *, party: Party) -> str | None:
+    """The number for a message that is about to be sent; None when there is none. Never for a screen."""
+    if party.phone_cipher is None:
+        return None
+    return data_key(session).decrypt(party.phone_cipher, place(table="parties", column="phone", row=party.public_id))
+
+
+def masked_phone(session: Session, *, party: Party) -> str:
+    """What screens show: `138****5678`; '' when there is none."""
+    number = phone_of(session, party=party)
+    return mask_phone(number) if number else ""
+
+
+def unmask_phone(session: Session, *, public_id: uuid.UUID, allowed: Collection[int], reason: str, by: Actor) -> str:
+    """The full number for a person with a reason; the audit log keeps who, whose and why.
+
+    Raises NotFound, ReasonMissing, PhoneNotOnFile.
+    """
+    party = access_party(session, public_id=public_id, allowed=allowed)
+    if len(reason.strip()) < 2:
+        raise ReasonMissing()
+    number = phone_of(session, party=party)
+    if number is None:
+        raise PhoneNotOnFile()
+    audit.record(
+        session,
+        deed="person:phone:unmask",
+        subject=f"parties:{party.id}",
+        actor=by,
+        property_id=party.property_id,
+        facts={"reason": reason.strip()},
+    )
+    return number

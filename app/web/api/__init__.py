@@ -1,0 +1,1 @@
+"""Machines ask here: signed or with a token, JSON in and out, no session."""

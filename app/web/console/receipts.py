@@ -1,0 +1,102 @@
+"""Receipts 收据: on the screen at once, on paper by the browser, as PDF when the worker has made it."""
+
+from pathlib import Path
+from typing import Any
+
+from flask import current_app, flash, g, redirect, render_template, send_file, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy.engine import Row
+
+from app.billing.payments.receipts import access_receipt, print_receipt
+from app.billing.restore import paid_not_delivered
+from app.kernel.clock import business_now
+from app.kernel.errors import NotFound
+from app.permissions.policy import Permission
+from app.reports.receipt_files import receipt_path
+from app.reports.receipts import payments_of, progress_of
+from app.reports.receipts import receipt as find_receipt
+from app.web.console.blueprint import console
+from app.web.console.parts import live_part
+from app.web.guards import requires
+from app.web.places import place, scope, today
+from app.web.words import _
+
+
+@console.get("/payments")
+@requires(Permission.MONEY_RECEIPT_PRINT)
+def payments() -> ResponseReturnValue:
+    """What came in today, each with its receipt, and the totals by way of paying."""
+    here = place(Permission.MONEY_RECEIPT_PRINT)
+    rows = payments_of(g.session, tenant_id=g.tenant_id, property_ids=here.property_ids, day=today(), most=500)
+    totals: dict[str, int] = {}
+    for row in rows:
+        totals[row.channel] = totals.get(row.channel, 0) + row.amount_fen
+    return render_template("console/payments.html", rows=rows, totals=totals, day=today())
+
+
+@console.get("/receipts/<uuid:public_id>")
+@requires(Permission.MONEY_RECEIPT_PRINT)
+def receipt(public_id: object) -> ResponseReturnValue:
+    """The receipt as it will print, and how far the light has come. Raises NotFound."""
+    r = _receipt(public_id)
+    return render_template("console/receipt.html", r=r, is_copy=r.prints > 0, printing=False, **_progress(r))
+
+
+@console.post("/receipts/<uuid:public_id>/print")
+@requires(Permission.MONEY_RECEIPT_PRINT)
+def print_paper(public_id: object) -> ResponseReturnValue:
+    """Count the print and open the browser's print dialogue; from the second time on it says 副本. Raises NotFound."""
+    printed = _print(public_id)
+    r = _receipt(public_id)
+    return render_template("console/receipt.html", r=r, is_copy=printed, printing=True, **_progress(r))
+
+
+@console.post("/receipts/<uuid:public_id>/pdf")
+@requires(Permission.MONEY_RECEIPT_PRINT)
+def print_pdf(public_id: object) -> ResponseReturnValue:
+    """The PDF, counted like a print; while the worker is still making it, the page says so. Raises NotFound."""
+    r = _receipt(public_id)
+    path = receipt_path(_folder(), g.tenant_id, r.public_id, is_copy=r.prints > 0)
+    if not path.exists():
+        flash(_("PDF 正在生成，通常几秒钟。请稍候再点一次；也可直接打印本页。"), "note")
+        return redirect(url_for("console.receipt", public_id=r.public_id), 303)
+    _print(public_id)
+    return send_file(
+        path.resolve(), mimetype="application/pdf", as_attachment=True, download_name=f"{r.till}-{r.number:06d}.pdf"
+    )
+
+
+@console.get("/receipts/<uuid:public_id>/progress")
+@requires(Permission.MONEY_RECEIPT_PRINT)
+def receipt_progress(public_id: object) -> ResponseReturnValue:
+    """已收款 → 正在送电 → 已恢复, again when it changed. Raises NotFound."""
+    r = _receipt(public_id)
+    return live_part("console/_progress.html", r=r, **_progress(r))
+
+
+def _folder() -> Path:
+    folder: Path = current_app.config["SETTINGS"].var_path
+    return folder
+
+
+def _receipt(public_id: object) -> Row[Any]:
+    found = find_receipt(
+        g.session, tenant_id=g.tenant_id, property_ids=scope(Permission.MONEY_RECEIPT_PRINT), public_id=str(public_id)
+    )
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _print(public_id: object) -> bool:
+    allowed = scope(Permission.MONEY_RECEIPT_PRINT)
+    row = access_receipt(g.session, public_id=public_id, allowed=allowed)  # type: ignore[arg-type]
+    return print_receipt(g.session, receipt=row).is_copy
+
+
+def _progress(r: Row[Any]) -> dict[str, Any]:
+    found = progress_of(g.session, tenant_id=g.tenant_id, account_id=r.account_id, payment_id=r.payment_id)
+    if found is None or found.state == "lifted":
+        return {"progress": found, "how": None}
+    waiting = paid_not_delivered(g.session, property_ids=[r.property_id], now=business_now())
+    return {"progress": found, "how": next((w.how for w in waiting if w.supply_account_id == r.account_id), "command")}

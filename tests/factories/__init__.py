@@ -1,0 +1,1 @@
+"""Small worlds for tests: each function makes one thing with sensible defaults."""
