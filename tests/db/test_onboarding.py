@@ -97,7 +97,8 @@ def test_a_good_file_brings_everything_and_the_money(db: Database, world: World)
 def test_each_new_gateway_gets_a_secret_that_is_told_once_and_kept_as_a_digest(db: Database, world: World) -> None:
     rows = good_rows(31)
     number, other = (rows["meters"][which]["gateway"] for which in (0, 30))
-    done = committed(db, world, workbook(rows))
+    content = workbook(rows)  # written once: a workbook carries the second it was saved in
+    done = committed(db, world, content)
     assert set(done.secrets) == {number, other}
     assert len(set(done.secrets.values())) == 2
     assert done.secrets[number] not in repr(done)
@@ -107,7 +108,7 @@ def test_each_new_gateway_gets_a_secret_that_is_told_once_and_kept_as_a_digest(d
         for secret in (None, done.secrets[other]):
             with pytest.raises(GatewayRefused):
                 admit(session, number=number, secret=secret)
-    assert committed(db, world, workbook(rows)).secrets == {}
+    assert committed(db, world, content).secrets == {}
 
 
 def test_every_fact_of_a_row_arrives_where_it_belongs(db: Database, world: World) -> None:
