@@ -10,10 +10,10 @@ from app.permissions.policy import Permission
 from app.reports.books import entries as find_entries
 from app.reports.books import entry as find_entry
 from app.web.console.blueprint import console
-from app.web.console.tables import csv_answer
+from app.web.console.tables import csv_answer, summable
 from app.web.guards import requires
 from app.web.places import place, scope
-from app.web.words import _, moment, yuan
+from app.web.words import _, moment
 
 PAGE = 50
 KINDS = ("opening", "top_up", "usage_day", "reversal", "refund")
@@ -79,7 +79,7 @@ def code_words() -> dict[str, str]:
 
 def _csv(rows: object) -> ResponseReturnValue:
     words = kind_words()
-    columns = [_("凭证号"), _("记账日"), _("发生时间"), _("类别"), _("项目"), _("金额"), _("经办")]
+    columns = [_("凭证号"), _("记账日"), _("发生时间"), _("类别"), _("项目"), _("金额（元）"), _("经办")]
     table = [
         (
             r.id,
@@ -87,7 +87,7 @@ def _csv(rows: object) -> ResponseReturnValue:
             moment(r.event_at),
             words.get(r.kind, r.kind),
             r.property,
-            yuan(r.amount_fen),
+            summable(r.amount_fen),
             r.person or r.actor,
         )
         for r in rows  # type: ignore[attr-defined]
