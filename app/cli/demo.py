@@ -10,7 +10,7 @@ from app import models as _every_table  # noqa: F401 - the mapper needs every ta
 from app.cli.surroundings import here
 from app.demo.quiet import NotQuiet
 from app.demo.seed import find_demo, seed_demo
-from app.demo.signins import SIGN_INS, DemoNotAlone, api_token, demo_allowed, password_of
+from app.demo.signins import SIGN_INS, DemoNotAlone, add_missing_users, api_token, demo_allowed, password_of
 from app.demo.story.narrator import StoryBroken
 from app.demo.story.telling import tell_story
 from app.demo.town import HEFENG
@@ -33,6 +33,10 @@ def seed() -> None:
         return
     if seeded.fresh:
         click.echo(f"demo group made in {time.monotonic() - began:.1f} s")
+    else:
+        add_missing_users(
+            around.database, settings=around.settings, tenant_id=seeded.tenant_id, nodes=seeded.properties
+        )
 
 
 @demo.command()
@@ -43,7 +47,7 @@ def signins() -> None:
         return
     click.echo("\n  sign in as")
     for sign_in in SIGN_INS:
-        click.echo(f"    {sign_in.login:<16}{password_of(around.settings)}   {sign_in.does}")
+        click.echo(f"    {sign_in.login:<18}{password_of(around.settings)}   {sign_in.does}")
     found = find_demo(around.database)
     if found is not None and HEFENG.name in found.properties:
         token = api_token(

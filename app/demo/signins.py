@@ -19,7 +19,7 @@ from app.permissions.policy import Permission, Role
 from app.permissions.service import create_user, grant_role
 from app.permissions.tokens import TokenExpired, TokenUnknown, find_token, issue_token
 from app.settings import Settings
-from app.tenants.models import Tenant
+from app.tenants.models import Node, Tenant
 
 TOKEN_LASTS = timedelta(days=365)
 SEEDER = Actor.system("demo")
@@ -47,9 +47,11 @@ class SignIn:
 SIGN_INS = (
     SignIn("hq-admin", "总部管理员", Role.GROUP_ADMINISTRATOR, "", "the whole group"),
     SignIn("manager-hefeng", "和风苑项目经理", Role.PROPERTY_MANAGER, "和风苑", "one property"),
-    SignIn("cashier-hefeng", "和风苑营业员", Role.CASHIER, "和风苑", "the counter of one property"),
+    SignIn("cashier-hefeng", "和风苑营业员", Role.CASHIER, "和风苑", "the counter of 和风苑"),
+    SignIn("cashier-linjiang", "临江广场营业员", Role.CASHIER, "临江广场", "the counter of 临江广场"),
+    SignIn("cashier-xuefu", "学府公寓营业员", Role.CASHIER, "学府公寓", "the counter of 学府公寓"),
 )
-MANAGER, CASHIER = SIGN_INS[1:]
+MANAGER, CASHIER = SIGN_INS[1:3]
 
 
 def demo_allowed(db: Database) -> bool:
@@ -71,9 +73,14 @@ def password_of(settings: Settings) -> str:
 
 
 def make_users(session: Session, *, settings: Settings, nodes: dict[str, int], headquarters_id: int) -> dict[str, User]:
-    """Make the demo's operators; sign-ins of properties that were not built are left out. Returns login → user."""
-    users = {}
+    """Make the demo's operators that are not there yet; those of properties that were not built are left out.
+
+    Returns login → user of those just made.
+    """
+    known, users = set(session.scalars(select(User.login))), {}
     for sign_in in SIGN_INS:
+        if sign_in.login in known:
+            continue
         node_id = nodes.get(sign_in.site) if sign_in.site else headquarters_id
         if node_id is not None:
             user = create_user(
@@ -82,6 +89,13 @@ def make_users(session: Session, *, settings: Settings, nodes: dict[str, int], h
             grant_role(session, user=user, role=sign_in.role, node_id=node_id, by=SEEDER)
             users[sign_in.login] = user
     return users
+
+
+def add_missing_users(db: Database, *, settings: Settings, tenant_id: int, nodes: dict[str, int]) -> None:
+    """Make the sign-ins that came after this demo was seeded: every one that is printed opens."""
+    with unit_of_work(tenant_id, db=db) as session:
+        headquarters = session.scalars(select(Node).where(Node.kind == "headquarters")).one()
+        make_users(session, settings=settings, nodes=nodes, headquarters_id=headquarters.id)
 
 
 def token_path(settings: Settings) -> Path:

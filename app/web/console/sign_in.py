@@ -98,7 +98,8 @@ def _demo_sign_ins() -> list[dict[str, str]]:
     if not settings.clock_file or not demo_allowed(database()):
         return []
     roles = role_words()
-    return [{"role": roles[s.role], "login": s.login, "password": password_of(settings)} for s in SIGN_INS]
+    password = password_of(settings)
+    return [{"role": roles[s.role], "site": s.site, "login": s.login, "password": password} for s in SIGN_INS]
 
 
 def _form(login: str, refused: str | None) -> str:
