@@ -7,13 +7,17 @@ from app.kernel.db import Base
 from app.meters import command_models
 from app.meters import models as meters
 from app.notify import models as notify
+from app.notify import webhook_models
+from app.permissions import approval_models, factor_models
 from app.permissions import models as permissions
 from app.tenants import models as tenants
 
 __all__ = [
     "Base",
+    "approval_models",
     "billing",
     "command_models",
+    "factor_models",
     "ledger",
     "meters",
     "notify",
@@ -21,4 +25,5 @@ __all__ = [
     "permissions",
     "schedule",
     "tenants",
+    "webhook_models",
 ]

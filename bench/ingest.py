@@ -236,7 +236,7 @@ def main() -> None:
         make_floor()
         with unit_of_work(world.tenant_id, db=db) as session:
             token = issue_token(
-                session, property_id=world.property_id, name="bench", permissions=[Permission.READING_IMPORT_LOAD],
+                session, node_id=world.property_id, name="bench", permissions=[Permission.READING_IMPORT_LOAD],
                 expires_at=datetime(2099, 1, 1, tzinfo=UTC), by=Actor.system("bench"),
             )  # fmt: skip
         best = {"copy": 0.0, "typed": 0.0, "http": 0.0}

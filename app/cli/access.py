@@ -15,7 +15,7 @@ from app.permissions.service import create_user, disable_user, grant_role, set_p
 from app.permissions.sign_in import plain_login
 from app.permissions.tokens import issue_token, revoke_token
 from app.tenants.access import or_not_found
-from app.tenants.models import Property
+from app.tenants.models import Node
 
 OPERATOR = Actor.system("operator-cli")
 _group = click.argument("group_id", type=int)
@@ -80,15 +80,15 @@ def disable(group_id: int, login: str) -> None:
 
 @access.command()
 @_group
-@click.argument("property_id", type=int)
+@click.argument("node_id", type=int)
 @click.argument("name")
 @click.option("--days", default=365, show_default=True, type=click.IntRange(1, 3650), help="how long it is good")
-def token(group_id: int, property_id: int, name: str, days: int) -> None:
-    """Issue an API token for the readings of a property. It is printed once and kept nowhere."""
+def token(group_id: int, node_id: int, name: str, days: int) -> None:
+    """Issue an API token for the readings of a node: a property, or all below. Printed once, kept nowhere."""
     with in_group(group_id) as session:
         raw = issue_token(
             session,
-            property_id=property_id,
+            node_id=node_id,
             name=name,
             permissions=[Permission.READING_IMPORT_LOAD],
             expires_at=wall_now() + timedelta(days=days),
@@ -100,13 +100,13 @@ def token(group_id: int, property_id: int, name: str, days: int) -> None:
 @access.command()
 @_group
 def tokens(group_id: int) -> None:
-    """Print the API tokens that are good: number, property, name, until when, last use."""
+    """Print the API tokens that are good: number, node, name, until when, last use."""
     with in_group(group_id) as session:
         good = select(ApiToken).where(ApiToken.revoked_at.is_(None), ApiToken.expires_at > wall_now())
         for found in session.scalars(good.order_by(ApiToken.id)):
             used = f"{found.last_used_at:%Y-%m-%d}" if found.last_used_at else "never"
             until = f"until {found.expires_at:%Y-%m-%d}, used {used}"
-            click.echo(f"token {found.id}  property {found.property_id}  {found.name}  {until}")
+            click.echo(f"token {found.id}  node {found.node_id}  {found.name}  {until}")
 
 
 @access.command()
@@ -115,7 +115,7 @@ def tokens(group_id: int) -> None:
 def revoke(group_id: int, token_id: int) -> None:
     """End an API token at once."""
     with in_group(group_id) as session:
-        anywhere = session.scalars(select(Property.id)).all()
+        anywhere = session.scalars(select(Node.id)).all()
         revoke_token(session, token_id=token_id, allowed=anywhere, by=OPERATOR)
     click.echo(f"token {token_id} revoked")
 

@@ -117,7 +117,7 @@ def _issue(db: Database, settings: Settings, tenant_id: int, property_id: int) -
     with unit_of_work(tenant_id, db=db) as session:
         raw = issue_token(
             session,
-            property_id=property_id,
+            node_id=property_id,
             name="演示抄表接口",
             permissions=[Permission.READING_IMPORT_LOAD],
             expires_at=wall_now() + TOKEN_LASTS,

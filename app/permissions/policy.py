@@ -12,60 +12,149 @@ class Permission(StrEnum):
     """`<area>:<thing>:<deed>`, kept in alphabetical order."""
 
     ACCOUNT_SUPPLY_READ = "account:supply:read"
+    API_TOKEN_MANAGE = "api:token:manage"
+    API_WEBHOOK_MANAGE = "api:webhook:manage"
+    APPROVAL_LIMIT_EDIT = "approval:limit:edit"
+    APPROVAL_METER_DECIDE = "approval:meter:decide"
+    APPROVAL_MONEY_DECIDE = "approval:money:decide"
+    APPROVAL_PRICE_DECIDE = "approval:price:decide"
+    APPROVAL_RIGHT_DECIDE = "approval:right:decide"
+    AUDIT_LOG_EXPORT = "audit:log:export"
     AUDIT_LOG_READ = "audit:log:read"
+    COLLECTION_CALL_READ = "collection:call:read"
+    COUNTER_PC_REGISTER = "counter:pc:register"
     DEMO_CLOCK_MOVE = "demo:clock:move"
+    ENERGY_USAGE_READ = "energy:usage:read"
     GATEWAY_GATEWAY_EDIT = "gateway:gateway:edit"
     GATEWAY_GATEWAY_READ = "gateway:gateway:read"
     LEDGER_ENTRY_READ = "ledger:entry:read"
     LEGAL_ENTITY_EDIT = "legal:entity:edit"
+    METER_COMMAND_MASS = "meter:command:mass"
     METER_COMMAND_ORDER = "meter:command:order"
     METER_METER_EDIT = "meter:meter:edit"
     METER_METER_READ = "meter:meter:read"
+    MONEY_ADJUSTMENT_MAKE = "money:adjustment:make"
     MONEY_RECEIPT_PRINT = "money:receipt:print"
+    MONEY_REFUND_GIVE = "money:refund:give"
     MONEY_SHIFT_OWN = "money:shift:own"
     MONEY_TOPUP_REVERSE = "money:topup:reverse"
     MONEY_TOPUP_SELL = "money:topup:sell"
+    MONEY_WAIVER_GIVE = "money:waiver:give"
     ONBOARDING_IMPORT_COMMIT = "onboarding:import:commit"
     OVERVIEW_GROUP_READ = "overview:group:read"
+    PERSON_DATA_ERASE = "person:data:erase"
+    PERSON_DATA_EXPORT = "person:data:export"
+    PERSON_DOCUMENT_UNMASK = "person:document:unmask"
     PERSON_PHONE_UNMASK = "person:phone:unmask"
     PLAN_PRICE_PUBLISH = "plan:price:publish"
     PLAN_PRICE_READ = "plan:price:read"
+    PLATFORM_KEY_ROTATE = "platform:key:rotate"
     PLATFORM_SETTING_EDIT = "platform:setting:edit"
     PROPERTY_WALL_READ = "property:wall:read"
     READING_IMPORT_LOAD = "reading:import:load"
+    SUPPLY_EMERGENCY_GIVE = "supply:emergency:give"
+    USER_ACCOUNT_EDIT = "user:account:edit"
+    USER_ACCOUNT_READ = "user:account:read"
+    USER_GRANT_EDIT = "user:grant:edit"
+    USER_POLICY_EDIT = "user:policy:edit"
+    USER_PROVIDER_EDIT = "user:provider:edit"
+    USER_ROLE_EDIT = "user:role:edit"
     USER_SESSION_MANAGE = "user:session:manage"
+    USER_VIEW_AS = "user:view:as"
 
 
 class Role(StrEnum):
     """What a user is at a node."""
 
+    PLATFORM_OPERATOR = "platform_operator"
     GROUP_ADMINISTRATOR = "group_administrator"
+    GROUP_FINANCE = "group_finance"
+    GROUP_AUDITOR = "group_auditor"
     PROPERTY_MANAGER = "property_manager"
+    PROPERTY_FINANCE = "property_finance"
     CASHIER = "cashier"
+    METER_ENGINEER = "meter_engineer"
+    DUTY_OFFICER = "duty_officer"
+    BUILDING_STEWARD = "building_steward"
+    ENERGY_MANAGER = "energy_manager"
+    READ_ONLY = "read_only"
 
 
+P = Permission
+
+#: What looks and changes nothing.
+READS = frozenset(
+    {P.ACCOUNT_SUPPLY_READ, P.ENERGY_USAGE_READ, P.GATEWAY_GATEWAY_READ, P.METER_METER_READ, P.OVERVIEW_GROUP_READ}
+    | {P.PLAN_PRICE_READ, P.PROPERTY_WALL_READ}
+)
+#: The keys of the installation: nobody of a group holds them.
+PLATFORM_ONLY = frozenset({P.PLATFORM_KEY_ROTATE, P.PLATFORM_SETTING_EDIT})
+#: Taking money over the counter: who sells neither reverses nor decides.
+SELLING = frozenset({P.MONEY_SHIFT_OWN, P.MONEY_TOPUP_SELL})
+#: Giving money back or away.
+GIVING = frozenset({P.MONEY_ADJUSTMENT_MAKE, P.MONEY_REFUND_GIVE, P.MONEY_TOPUP_REVERSE, P.MONEY_WAIVER_GIVE})
+#: Who may do what, and how sure we are of who they are.
+RIGHTS = frozenset(
+    {P.APPROVAL_LIMIT_EDIT, P.APPROVAL_RIGHT_DECIDE, P.USER_ACCOUNT_EDIT, P.USER_ACCOUNT_READ, P.USER_GRANT_EDIT}
+    | {P.USER_POLICY_EDIT, P.USER_PROVIDER_EDIT, P.USER_ROLE_EDIT, P.USER_SESSION_MANAGE, P.USER_VIEW_AS}
+)
 #: What concerns the tenant as a whole and no property manager touches.
 HEADQUARTERS_ONLY = frozenset(
-    {Permission.LEGAL_ENTITY_EDIT, Permission.PLATFORM_SETTING_EDIT, Permission.USER_SESSION_MANAGE}
+    {P.API_WEBHOOK_MANAGE, P.APPROVAL_LIMIT_EDIT, P.APPROVAL_RIGHT_DECIDE, P.AUDIT_LOG_EXPORT, P.LEGAL_ENTITY_EDIT}
+    | {P.PERSON_DATA_ERASE, P.USER_POLICY_EDIT, P.USER_PROVIDER_EDIT, P.USER_ROLE_EDIT, P.USER_SESSION_MANAGE}
+    | {P.USER_VIEW_AS}
 )
-
-#: Find the customer, sell, print, and close one's own till: who sells does not reverse.
-CASHIER = frozenset(
-    {
-        Permission.ACCOUNT_SUPPLY_READ,
-        Permission.MONEY_RECEIPT_PRINT,
-        Permission.MONEY_SHIFT_OWN,
-        Permission.MONEY_TOPUP_SELL,
-        Permission.PROPERTY_WALL_READ,
-    }
-)
+#: Find the customer, sell, print, and close one's own till.
+CASHIER = frozenset({P.ACCOUNT_SUPPLY_READ, P.MONEY_RECEIPT_PRINT, P.PROPERTY_WALL_READ} | SELLING)
+EVERYTHING = frozenset(Permission) - PLATFORM_ONLY
 
 ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
-        Role.GROUP_ADMINISTRATOR: frozenset(Permission),
-        Role.PROPERTY_MANAGER: frozenset(Permission) - HEADQUARTERS_ONLY,
+        # Sees how the installation runs in this tenant; neither money nor anybody's personal data.
+        Role.PLATFORM_OPERATOR: PLATFORM_ONLY
+        | {P.AUDIT_LOG_READ, P.GATEWAY_GATEWAY_READ, P.METER_METER_READ, P.USER_SESSION_MANAGE},
+        Role.GROUP_ADMINISTRATOR: EVERYTHING,
+        Role.GROUP_FINANCE: READS
+        | GIVING
+        | {P.APPROVAL_MONEY_DECIDE, P.APPROVAL_PRICE_DECIDE, P.LEDGER_ENTRY_READ, P.LEGAL_ENTITY_EDIT}
+        | {P.COLLECTION_CALL_READ, P.MONEY_RECEIPT_PRINT, P.PERSON_DOCUMENT_UNMASK, P.PLAN_PRICE_PUBLISH},
+        # Reads everything, changes nothing, and sees names and numbers masked like everybody else.
+        Role.GROUP_AUDITOR: READS
+        | {P.AUDIT_LOG_EXPORT, P.AUDIT_LOG_READ, P.COLLECTION_CALL_READ, P.LEDGER_ENTRY_READ, P.USER_ACCOUNT_READ},
+        Role.PROPERTY_MANAGER: EVERYTHING - HEADQUARTERS_ONLY,
+        Role.PROPERTY_FINANCE: READS
+        | GIVING
+        | {P.COLLECTION_CALL_READ, P.LEDGER_ENTRY_READ, P.MONEY_RECEIPT_PRINT, P.PERSON_PHONE_UNMASK},
         Role.CASHIER: CASHIER,
+        Role.METER_ENGINEER: frozenset({P.ACCOUNT_SUPPLY_READ, P.ENERGY_USAGE_READ, P.GATEWAY_GATEWAY_EDIT})
+        | {P.GATEWAY_GATEWAY_READ, P.METER_COMMAND_ORDER, P.METER_METER_EDIT, P.METER_METER_READ}
+        | {P.PROPERTY_WALL_READ, P.READING_IMPORT_LOAD},
+        # Light at night: never a stop, never money.
+        Role.DUTY_OFFICER: frozenset({P.ACCOUNT_SUPPLY_READ, P.METER_METER_READ, P.PERSON_PHONE_UNMASK})
+        | {P.PROPERTY_WALL_READ, P.SUPPLY_EMERGENCY_GIVE},
+        Role.BUILDING_STEWARD: frozenset({P.COLLECTION_CALL_READ, P.PERSON_PHONE_UNMASK}),
+        Role.ENERGY_MANAGER: READS,
+        Role.READ_ONLY: READS,
     }
+)
+
+#: Whoever holds one of these moves money, power or rights: such a person needs a second factor.
+NEEDS_SECOND_FACTOR = (
+    SELLING
+    | GIVING
+    | RIGHTS - {P.USER_ACCOUNT_READ}
+    | PLATFORM_ONLY
+    | {P.API_TOKEN_MANAGE, P.API_WEBHOOK_MANAGE, P.APPROVAL_METER_DECIDE, P.APPROVAL_MONEY_DECIDE}
+    | {P.APPROVAL_PRICE_DECIDE, P.METER_COMMAND_MASS, P.METER_COMMAND_ORDER, P.METER_METER_EDIT}
+    | {P.ONBOARDING_IMPORT_COMMIT, P.PERSON_DATA_ERASE, P.PERSON_DATA_EXPORT, P.PLAN_PRICE_PUBLISH}
+    | {P.READING_IMPORT_LOAD, P.SUPPLY_EMERGENCY_GIVE}
+)
+
+#: No role may hold a permission of both sides (domain rule 31).
+SEPARATED: tuple[tuple[frozenset[Permission], frozenset[Permission]], ...] = (
+    (SELLING, GIVING),
+    (SELLING, frozenset({P.APPROVAL_MONEY_DECIDE})),
+    (frozenset({P.SUPPLY_EMERGENCY_GIVE}), SELLING),
 )
 
 

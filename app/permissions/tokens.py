@@ -1,4 +1,4 @@
-"""API tokens: a machine's key to one property, shown once and kept as a digest."""
+"""API tokens: a machine's key to a node and all below it, shown once and kept as a digest."""
 
 import secrets
 from collections.abc import Collection
@@ -18,7 +18,8 @@ from app.permissions.models import ApiToken
 from app.permissions.policy import Permission
 from app.tenants import audit, directory
 from app.tenants.access import or_not_found, within
-from app.tenants.models import Property
+from app.tenants.models import Node
+from app.tenants.tree import Tree
 
 PREFIX = "th_"
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -50,11 +51,13 @@ class TokenExpiresTooEarly(AppError):
 
 @dataclass(frozen=True, slots=True)
 class ApiActor:
-    """Who stands behind an API request: one token, one property, named permissions."""
+    """Who stands behind an API request: one token, one branch of the tree, named permissions."""
 
     tenant_id: int
     token_id: int
-    property_id: int
+    node_id: int
+    #: Properties at or below the node.
+    property_ids: frozenset[int]
     name: str
     permissions: frozenset[Permission]
 
@@ -64,13 +67,13 @@ class ApiActor:
 
     def allows(self, permission: Permission, property_id: int) -> bool:
         """May the machine do it at this property?"""
-        return property_id == self.property_id and permission in self.permissions
+        return property_id in self.property_ids and permission in self.permissions
 
 
 def issue_token(
     session: Session,
     *,
-    property_id: int,
+    node_id: int,
     name: str,
     permissions: Collection[Permission],
     expires_at: datetime,
@@ -78,16 +81,16 @@ def issue_token(
 ) -> str:
     """Make a token and return it, the only time it is seen. Raises NotFound, TokenExpiresTooEarly."""
     now = wall_now()
-    if session.scalar(select(Property.id).where(Property.id == property_id)) is None:
+    if session.scalar(select(Node.id).where(Node.id == node_id)) is None:
         raise NotFound()
     if expires_at <= now:
         raise TokenExpiresTooEarly()
     raw = PREFIX + secrets.token_urlsafe(32)
     token = ApiToken(
-        property_id=property_id,
+        node_id=node_id,
         name=name.strip(),
         digest=_digest(raw),
-        permissions=",".join(sorted(permissions)),
+        permissions=sorted(permissions),
         created_at=now,
         expires_at=expires_at,
     )
@@ -100,7 +103,7 @@ def issue_token(
 
 def revoke_token(session: Session, *, token_id: int, allowed: Collection[int], by: Actor) -> None:
     """End a token at once; twice is once. Raises NotFound."""
-    query = select(ApiToken).where(ApiToken.id == token_id, within(ApiToken.property_id, allowed))
+    query = select(ApiToken).where(ApiToken.id == token_id, within(ApiToken.node_id, allowed))
     token = or_not_found(session.scalar(query.with_for_update()))
     if token.revoked_at is None:
         token.revoked_at = wall_now()
@@ -122,8 +125,14 @@ def find_token(db: Database, raw: str) -> ApiActor:
             raise TokenExpired()
         if token.last_used_at is None or now - token.last_used_at > USE_NOTED_EVERY:
             token.last_used_at = now
-        held = frozenset(Permission(name) for name in token.permissions.split(",") if name)
-        return ApiActor(tenant_id, token.id, token.property_id, token.name, held)
+        held = frozenset(Permission(name) for name in token.permissions)
+        return ApiActor(tenant_id, token.id, token.node_id, _properties_below(session, token.node_id), token.name, held)
+
+
+def _properties_below(session: Session, node_id: int) -> frozenset[int]:
+    nodes = session.execute(select(Node.id, Node.parent_id, Node.kind)).all()
+    branch = Tree.of([(id_, parent_id) for id_, parent_id, _ in nodes]).subtree(node_id)
+    return frozenset(id_ for id_, _, kind in nodes if kind == "property" and id_ in branch)
 
 
 def _note(session: Session, token: ApiToken, *, deed: str, by: Actor) -> None:
@@ -132,8 +141,7 @@ def _note(session: Session, token: ApiToken, *, deed: str, by: Actor) -> None:
         deed=deed,
         subject=f"api_tokens:{token.id}",
         actor=by,
-        property_id=token.property_id,
-        facts={"permissions": token.permissions, "expires_at": token.expires_at.isoformat()},
+        facts={"node_id": token.node_id, "permissions": token.permissions, "expires_at": token.expires_at.isoformat()},
     )
 
 

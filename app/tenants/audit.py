@@ -19,9 +19,10 @@ from app.kernel.db import current_tenant_id, run_sql
 from app.tenants.models import AuditRecord
 
 _INSERT = """
-    INSERT INTO audit_records (tenant_id, at, wall_at, actor, address, deed, subject, property_id, facts, result, row_hash)
-    VALUES (%(tenant_id)s, %(at)s, %(wall_at)s, %(actor)s, %(address)s, %(deed)s, %(subject)s, %(property_id)s, %(facts)s,
-            %(result)s, %(row_hash)s)
+    INSERT INTO audit_records (tenant_id, at, wall_at, actor, address, deed, subject, property_id, before, after, reason,
+            approval_id, facts, result, row_hash)
+    VALUES (%(tenant_id)s, %(at)s, %(wall_at)s, %(actor)s, %(address)s, %(deed)s, %(subject)s, %(property_id)s,
+            %(before)s, %(after)s, %(reason)s, %(approval_id)s, %(facts)s, %(result)s, %(row_hash)s)
 """
 
 
@@ -31,6 +32,10 @@ def record(
     deed: str,
     subject: str,
     actor: Actor,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    reason: str | None = None,
+    approval_id: int | None = None,
     facts: Mapping[str, Any] | None = None,
     property_id: int | None = None,
     result: str = "done",
@@ -38,8 +43,8 @@ def record(
     """Write one record in the caller's transaction: the deed and its trace are committed together or not at
     all.
 
-    `deed` is `<area>:<thing>:<deed>`, `subject` is `<table>:<id>`; `facts` hold ids, figures and reasons, no
-    personal data.
+    `deed` is `<area>:<thing>:<deed>`, `subject` is `<table>:<id>`; `before` and `after` name the fields
+    that changed; `facts` hold ids and figures. No personal data anywhere.
     """
     said = {
         "tenant_id": current_tenant_id(),
@@ -50,10 +55,15 @@ def record(
         "deed": deed,
         "subject": subject,
         "property_id": property_id,
+        "before": _plain(before),
+        "after": _plain(after),
+        "reason": reason,
+        "approval_id": approval_id,
         "facts": _plain(facts or {}),
         "result": result,
     }
-    run_sql(session, _INSERT, said | {"facts": Jsonb(said["facts"]), "row_hash": _hash(said)})
+    documents = {name: None if said[name] is None else Jsonb(said[name]) for name in ("before", "after", "facts")}
+    run_sql(session, _INSERT, said | documents | {"row_hash": _hash(said)})
 
 
 def hash_of(entry: AuditRecord) -> bytes:
@@ -67,6 +77,10 @@ def hash_of(entry: AuditRecord) -> bytes:
         "deed": entry.deed,
         "subject": entry.subject,
         "property_id": entry.property_id,
+        "before": entry.before,
+        "after": entry.after,
+        "reason": entry.reason,
+        "approval_id": entry.approval_id,
         "facts": entry.facts,
         "result": entry.result,
     }
@@ -86,9 +100,8 @@ def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
-def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Facts as the database gives them back, so that the hash of what is read equals the hash of what was
     written.
     """
-    plain: dict[str, Any] = json.loads(_canonical(dict(facts)))
-    return plain
+    return None if facts is None else json.loads(_canonical(dict(facts)))

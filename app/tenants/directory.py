@@ -12,7 +12,9 @@ from app.kernel.crypto import directory_digest
 from app.kernel.db import current_tenant_id
 from app.tenants.models import DirectoryEntry
 
-KINDS = frozenset({"login", "session", "api_token", "gateway", "merchant"})
+KINDS = frozenset(
+    {"login", "session", "api_token", "gateway", "merchant", "step", "password_link", "sso", "counter_pc"}
+)
 
 
 def find_tenant(connection: Connection, *, kind: str, value: str) -> int | None:

@@ -46,7 +46,7 @@ class DirectoryEntry(Base):
     __tablename__ = "directory"
     #: SHA-256 of kind and value (`kernel.crypto.directory_digest`).
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    #: login | session | api_token | gateway | merchant.
+    #: login | session | api_token | gateway | merchant | step | password_link | sso | counter_pc.
     kind: Mapped[str] = mapped_column(String(16))
     #: The tenant it belongs to.
     tenant_id: Mapped[int]
@@ -192,6 +192,10 @@ class Party(TenantRow, Base):
     id_number_cipher: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: Blind index of the full ID number.
     id_number_blind: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: AES-GCM ciphertext of the bank account for refunds; null when unknown.
+    bank_account_cipher: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: When the personal data were erased on request (wall); the row stays for the books.
+    erased_at: Mapped[datetime | None]
     #: Protected party (medical device, infant, elderly alone): never tripped while set; a date to review.
     protected_until: Mapped[date | None]
 
@@ -249,12 +253,33 @@ class AuditRecord(TenantRow, Base):
     subject: Mapped[str] = mapped_column(String(80))
     #: Null for acts of the whole tenant.
     property_id: Mapped[int | None]
-    #: Facts before, after, reason.
+    #: What it was and what it became, field by field; null where nothing changed a row.
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    after: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    #: Why, in the actor's words; null where none was asked.
+    reason: Mapped[str | None] = mapped_column(String(200))
+    #: The approval it was done under; null when one person might do it alone.
+    approval_id: Mapped[int | None]
+    #: Further facts.
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     #: done | refused.
     result: Mapped[str] = mapped_column(String(8), server_default="done")
-    #: SHA-256 of the record's canonical text; chained into blocks by the sealer.
+    #: HMAC-SHA-256 of the record's canonical text; chained into blocks by the sealer.
     row_hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class TenantKey(TenantScoped, Base):
+    """A data key of a tenant beside its first, wrapped by the key-encryption key; ciphertexts name their version."""
+
+    __tablename__ = "tenant_keys"
+    __table_args__ = (CheckConstraint("version > 1", name="version_follows_the_first"),)
+
+    #: 2, 3 …; version 1 lies in `tenants.data_key`.
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    wrapped: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    #: Set when every field has been written anew under it.
+    rotated_at: Mapped[datetime | None]
 
 
 class SealBlock(TenantScoped, Base):

@@ -109,9 +109,18 @@ class _Person:
 def role_words() -> dict[Role, str]:
     """Roles in words."""
     return {
+        Role.PLATFORM_OPERATOR: _("平台运维"),
         Role.GROUP_ADMINISTRATOR: _("集团管理员"),
+        Role.GROUP_FINANCE: _("集团财务"),
+        Role.GROUP_AUDITOR: _("集团审计"),
         Role.PROPERTY_MANAGER: _("项目经理"),
+        Role.PROPERTY_FINANCE: _("项目财务"),
         Role.CASHIER: _("营业员"),
+        Role.METER_ENGINEER: _("表计工程师"),
+        Role.DUTY_OFFICER: _("值班员"),
+        Role.BUILDING_STEWARD: _("楼栋管家"),
+        Role.ENERGY_MANAGER: _("能源经理"),
+        Role.READ_ONLY: _("只读"),
     }
 
 

@@ -159,6 +159,8 @@ def _create_parties() -> None:
         sa.Column("phone_last4_blind", sa.LargeBinary(), nullable=True),
         sa.Column("id_number_cipher", sa.LargeBinary(), nullable=True),
         sa.Column("id_number_blind", sa.LargeBinary(), nullable=True),
+        sa.Column("bank_account_cipher", sa.LargeBinary(), nullable=True),
+        sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("protected_until", sa.Date(), nullable=True),
         sa.CheckConstraint("kind IN ('person', 'company')", name=op.f("ck_parties_kind_known")),
         sa.ForeignKeyConstraint(

@@ -6,6 +6,7 @@ After:    0002
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 from migrations.rls import protect
 
@@ -59,7 +60,10 @@ def _create_users() -> None:
         sa.Column("login", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=60), nullable=False),
         sa.Column("password_hash", sa.String(length=200), nullable=False),
+        sa.Column("pin_hash", sa.String(length=200), nullable=True),
+        sa.Column("phone_cipher", sa.LargeBinary(), nullable=True),
         sa.Column("locale", sa.String(length=8), server_default="zh", nullable=False),
+        sa.Column("password_chosen_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("session_version", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_users")),
@@ -97,8 +101,21 @@ def _create_user_sessions() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("address", sa.String(length=45), nullable=True),
+        sa.Column("public_id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("agent", sa.String(length=80), server_default="", nullable=False),
+        sa.Column("opened_by", sa.String(length=8), server_default="password", nullable=False),
+        sa.Column("factor_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("counter_pc_id", sa.BigInteger(), nullable=True),
+        sa.Column("view_as_user_id", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "opened_by IN ('password', 'pin', 'passkey', 'sso')", name=op.f("ck_user_sessions_opened_by_known")
+        ),
+        sa.UniqueConstraint("tenant_id", "public_id", name=op.f("uq_user_sessions_public_id")),
         sa.ForeignKeyConstraint(
             ["tenant_id", "user_id"], ["users.tenant_id", "users.id"], name=op.f("fk_user_sessions_user")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "view_as_user_id"], ["users.tenant_id", "users.id"], name=op.f("fk_user_sessions_view_as")
         ),
         sa.PrimaryKeyConstraint("tenant_id", "digest", name=op.f("pk_user_sessions")),
     )
@@ -111,19 +128,22 @@ def _create_api_tokens() -> None:
         "api_tokens",
         sa.Column("tenant_id", sa.Integer(), nullable=False),
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("property_id", sa.BigInteger(), nullable=False),
+        sa.Column("public_id", sa.Uuid(), nullable=False),
+        sa.Column("node_id", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.String(length=60), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("permissions", sa.String(length=400), nullable=False),
+        sa.Column("permissions", postgresql.JSONB(), nullable=False),
+        sa.Column("addresses", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("expires_at > created_at", name=op.f("ck_api_tokens_expires_later")),
         sa.ForeignKeyConstraint(
-            ["tenant_id", "property_id"], ["properties.tenant_id", "properties.id"], name=op.f("fk_api_tokens_property")
+            ["tenant_id", "node_id"], ["nodes.tenant_id", "nodes.id"], name=op.f("fk_api_tokens_node")
         ),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_api_tokens")),
         sa.UniqueConstraint("tenant_id", "digest", name=op.f("uq_api_tokens_digest")),
+        sa.UniqueConstraint("tenant_id", "public_id", name=op.f("uq_api_tokens_public_id")),
     )
     protect("api_tokens")

@@ -131,7 +131,7 @@ def test_a_role_is_given_at_a_place_and_taken_back(run: Run, real_group: tuple[i
 def test_a_token_issued_is_good_for_its_property_only(db: Database, run: Run, real_group: tuple[int, int]) -> None:
     group_id, property_id = real_group
     found = find_token(db, run("access", "token", group_id, property_id, "抄表网关")[1].strip())
-    assert (found.tenant_id, found.property_id) == (group_id, property_id)
+    assert (found.tenant_id, found.property_ids) == (group_id, {property_id})
 
 
 def test_a_token_is_listed_until_it_is_revoked(db: Database, run: Run, real_group: tuple[int, int]) -> None:

@@ -156,7 +156,7 @@ def test_the_last_administrator_cannot_be_sent_away(session: Session, world: Wor
 def issue(session: Session, world: World, *, lasts: timedelta = timedelta(days=1)) -> str:
     return issue_token(
         session,
-        property_id=world.property_id,
+        node_id=world.property_id,
         name="抄表系统",
         permissions=[Permission.READING_IMPORT_LOAD],
         expires_at=wall_now() + lasts,
@@ -169,7 +169,7 @@ def test_a_token_opens_one_property_for_what_it_names(db: Database, world: World
         raw = issue(session, world)
         assert raw.encode() not in session.scalars(select(ApiToken.digest)).one()
     found = find_token(db, raw)
-    assert (found.tenant_id, found.property_id, found.name) == (world.tenant_id, world.property_id, "抄表系统")
+    assert (found.tenant_id, found.property_ids, found.name) == (world.tenant_id, {world.property_id}, "抄表系统")
     assert found.allows(Permission.READING_IMPORT_LOAD, world.property_id)
     assert not found.allows(Permission.READING_IMPORT_LOAD, world.headquarters_id)
     assert not found.allows(Permission.MONEY_TOPUP_SELL, world.property_id)

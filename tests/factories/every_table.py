@@ -23,6 +23,9 @@ LATER = datetime(2026, 7, 16, 2, tzinfo=UTC)
 SAID: dict[str, dict[str, Any]] = {
     "api_tokens": {"expires_at": LATER},
     "usage_spans": {"to_at": LATER},
+    "approvals": {"expires_at": LATER},
+    "security_policies": {"audit_keep_days": 180, "session_idle_min": 30},
+    "tenant_keys": {"version": 2},
     "ledger_periods": {"month": date(2026, 7, 1)},
     "ledger_postings": {"credit_account_id": 0},
     "gateways": {"mode": "dial_in"},

@@ -18,6 +18,16 @@ KEYWORDS: dict[str, tuple[int, ...] | None] = {"_": None, "gettext": None, "nget
 OWNERS = ("web", "reports")
 
 
+def english_of(folder: str) -> dict[str, tuple[str, ...]]:
+    """The English of a folder, from all its catalogues; a message stands in one of them only."""
+    said: dict[str, tuple[str, ...]] = {}
+    for path in sorted((APP / folder / "translations" / "en" / "LC_MESSAGES").glob("*.po")):
+        more = read_catalogue(path)
+        assert not said.keys() & more.keys(), path
+        said |= more
+    return said
+
+
 def messages_of(folder: str) -> Iterator[str]:
     """The message ids that a folder's Python and templates ask for."""
     options = {name: {"silent": "false"} for name, method in METHODS if method.startswith("jinja2")}
@@ -28,19 +38,19 @@ def messages_of(folder: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("folder", OWNERS)
 def test_every_sentence_has_its_english(folder: str) -> None:
-    english = read_catalogue(APP / folder / "translations" / "en" / "LC_MESSAGES" / "messages.po")
+    english = english_of(folder)
     assert sorted(set(messages_of(folder)) - set(english)) == []
 
 
 @pytest.mark.parametrize("folder", OWNERS)
 def test_no_english_is_left_without_use(folder: str) -> None:
-    english = read_catalogue(APP / folder / "translations" / "en" / "LC_MESSAGES" / "messages.po")
+    english = english_of(folder)
     assert sorted(set(english) - set(messages_of(folder))) == []
 
 
 @pytest.mark.parametrize("folder", OWNERS)
 def test_a_translation_keeps_the_places_of_its_message(folder: str) -> None:
-    english = read_catalogue(APP / folder / "translations" / "en" / "LC_MESSAGES" / "messages.po")
+    english = english_of(folder)
     for message, forms in english.items():
         for form in forms:
             assert sorted(places(form)) == sorted(places(message)), message

@@ -39,7 +39,7 @@ def token_for(db: Database, world: World, permissions: tuple[Permission, ...] = 
     with unit_of_work(world.tenant_id, db=db) as session:
         return issue_token(
             session,
-            property_id=at or world.property_id,
+            node_id=at or world.property_id,
             name="抄表系统",
             permissions=permissions,
             expires_at=wall_now() + timedelta(days=1),
@@ -163,6 +163,17 @@ def test_a_property_that_is_named_must_be_the_tokens(machine: Machine, db: Datab
     assert machine.send(body | {"property": ids[world.property_id]}).status_code == 200
     for other in (ids[world.headquarters_id], "00000000-0000-7000-8000-000000000000"):
         assert code_of(machine.send(body | {"property": other}, key="b")) == (404, "not_found")
+
+
+def test_a_token_of_headquarters_must_name_the_property(app: Flask, db: Database, world: World) -> None:
+    with unit_of_work(world.tenant_id, db=db) as session:
+        add_property(session, world, name="隔壁苑")
+        own = str(session.scalars(select(Node.public_id).where(Node.id == world.property_id)).one())
+    machine = Machine(app.test_client(), token_for(db, world, at=world.headquarters_id))
+    assert code_of(machine.send([ROW])) == (422, "property_not_named")
+    assert stored(db, world) == 0
+    assert machine.send({"property": own, "readings": [ROW]}).status_code == 200
+    assert stored(db, world) == 1
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,13 @@ from sqlalchemy.orm import Session
 from webargs.flaskparser import FlaskParser
 
 from app.kernel.db import database
-from app.kernel.errors import AppError, Forbidden, NotFound
+from app.kernel.errors import AppError, Forbidden
 from app.kernel.quantity import parse_register
 from app.kernel.unit_of_work import unit_of_work
 from app.meters.batches import BatchRow, Row, take_batch
 from app.permissions.policy import Permission
 from app.permissions.tokens import ApiActor, find_token
+from app.tenants.access import or_not_found, within
 from app.tenants.models import Node
 from app.web.guards import public
 
@@ -75,6 +76,14 @@ class BatchTooLarge(AppError):
     message_en = "A batch takes {rows_max} rows at most. Split it."
 
 
+class PropertyNotNamed(AppError):
+    """The token reaches several properties, so the batch must say which one it is of."""
+
+    code, status = "property_not_named", 422
+    message_zh = "该令牌覆盖多个项目。请在批次的 property 字段写明项目编号（UUID），未接收任何数据。"
+    message_en = "This token reaches several properties. Name one in the batch's `property` field; nothing was taken."
+
+
 class ReadingSchema(Schema):
     """One row; `register_wh` or `register_kwh` must be there. Describes rows, which `parse_row` reads."""
 
@@ -105,7 +114,9 @@ class BatchSchema(Schema):
     class Meta:
         unknown = RAISE
 
-    property = fields.UUID(metadata={"description": "Public id of the property; when given, it must be the token's."})
+    property = fields.UUID(
+        metadata={"description": "Public id of the property; needed when the token reaches more than one."}
+    )
     readings = Rows(fields.Nested(ReadingSchema), required=True)
 
 
@@ -193,10 +204,9 @@ def take() -> ResponseReturnValue:
     batch = parser.parse(BatchSchema(), request, location="json")
     fingerprint = hashlib.sha256(request.get_data()).digest()
     with unit_of_work(caller.tenant_id) as session:
-        _check_property(session, caller, batch.get("property"))
         answer = take_batch(
             session,
-            property_id=caller.property_id,
+            property_id=_property(session, caller, batch.get("property")),
             idempotency_key=key,
             fingerprint=fingerprint,
             rows=batch["readings"],
@@ -228,10 +238,14 @@ def _caller(permission: Permission) -> ApiActor:
     return caller
 
 
-def _check_property(session: Session, caller: ApiActor, named: UUID | None) -> None:
-    """A property that is named must be the token's own: another one and none at all answer alike."""
+def _property(session: Session, caller: ApiActor, named: UUID | None) -> int:
+    """The property of a batch: the token's only one, or the one named. Raises PropertyNotNamed, NotFound.
+
+    One that is not the token's and one that is not there answer alike.
+    """
     if named is None:
-        return
-    known = session.scalar(select(Node.public_id).where(Node.id == caller.property_id))
-    if known != named:
-        raise NotFound
+        if len(caller.property_ids) != 1:
+            raise PropertyNotNamed
+        return min(caller.property_ids)
+    known = select(Node.id).where(Node.public_id == named, within(Node.id, caller.property_ids))
+    return or_not_found(session.scalar(known))
