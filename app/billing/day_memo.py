@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
+from app.kernel.quantity import format_kwh, format_m3
+
 MICROFEN_DIGITS = 8
 _SHAPE = re.compile(
     r"(?P<day>\d{4}-\d{2}-\d{2}) (?P<usage>[\d,.-]+ \S+) "
@@ -28,9 +30,19 @@ class DayMemo:
     carry_after_microfen: int
 
     @property
+    def owed_microfen(self) -> int:
+        """What the day added since it was last posted, before the carry."""
+        return self.rated_microfen - self.posted_microfen
+
+    @property
     def difference_microfen(self) -> int:
         """What the posting comes to."""
-        return self.rated_microfen - self.posted_microfen + self.carry_before_microfen - self.carry_after_microfen
+        return self.owed_microfen + self.carry_before_microfen - self.carry_after_microfen
+
+    def knows(self, *, usage_wh: int, rated_microfen: int) -> bool:
+        """Was it written of a day that stood exactly so? Then the day's present lines were this posting's as well."""
+        usage = self.usage.partition(" ")[0]
+        return rated_microfen == self.rated_microfen and usage in (format_kwh(usage_wh), format_m3(usage_wh))
 
 
 def write_memo(memo: DayMemo) -> str:

@@ -46,10 +46,18 @@ def statement(
 
 
 def account_days(
-    session: Session, *, tenant_id: int, account_id: int, before: date | None = None, most: int = 31
+    session: Session,
+    *,
+    tenant_id: int,
+    account_id: int,
+    since: date | None = None,
+    before: date | None = None,
+    most: int = 31,
 ) -> Sequence[Row[Any]]:
-    """Rated days, newest first, each with its working."""
-    given = {"tenant": tenant_id, "account": account_id, "before": before or date.max, "most": most}
+    """Rated days from `since` on and before `before`, newest first, each with its working."""
+    given = {
+        "tenant": tenant_id, "account": account_id, "since": since or date.min, "before": before or date.max, "most": most,
+    }  # fmt: skip
     return session.execute(_DAYS, given).all()
 
 
@@ -138,7 +146,7 @@ _STATEMENT = text("""
 
 _DAYS = text("""
     SELECT day, usage_wh, rated_microfen, posted_microfen, revision, lines, rated_at FROM account_days
-    WHERE tenant_id = :tenant AND supply_account_id = :account AND day < :before
+    WHERE tenant_id = :tenant AND supply_account_id = :account AND day >= :since AND day < :before
     ORDER BY day DESC LIMIT :most
 """)
 

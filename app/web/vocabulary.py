@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from flask import Flask
 
+from app.billing.day_memo import exact_yuan
 from app.billing.stop_refusals import Refusal, sentence
 from app.kernel.clock import business_now, wall_now
 from app.meters.sheet import PreviewRow
@@ -186,7 +187,7 @@ def bad_row(fault: RowFault) -> str:
 
 FILTERS: tuple[Callable[..., Any], ...] = (
     actuator_words, bad_row, basis_words, capital_yuan, channel_words, class_words, command_words, failure_words,
-    flag_words, iso_moment, microfen, notice_state_words, notice_words, refusal, relay_words, row_reason,
+    exact_yuan, flag_words, iso_moment, microfen, notice_state_words, notice_words, refusal, relay_words, row_reason,
     row_status_words, source_words, stopped_by_hand, waits_for, wall_ago,
 )  # fmt: skip
 

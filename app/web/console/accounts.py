@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.engine import Row
 
 from app.billing.arrears import forecast_hours
+from app.billing.day_memo import read_memo
 from app.energy.series import usage_by_day, usage_by_hour
 from app.kernel.clock import business_now, day_start
 from app.kernel.errors import NotFound
@@ -27,6 +28,7 @@ from app.web.console.blueprint import console
 from app.web.console.books import kind_words
 from app.web.console.next_event import next_event, readings_stay_away
 from app.web.console.parts import live_part
+from app.web.console.posting_working import PostingWorking, posting_working
 from app.web.console.tables import csv_answer, summable
 from app.web.guards import requires
 from app.web.places import place, scope, today
@@ -36,6 +38,8 @@ PAGE = 50
 STATEMENT_ROWS = 40
 HEAT_DAYS = 14
 DAY_LETTERS = 10
+#: A page of the statement seldom reaches further back; what lies beyond is explained by its memo alone.
+STATEMENT_DAYS_MAX = 400
 
 
 @console.get("/accounts")
@@ -134,15 +138,25 @@ def _live(a: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _workings(a: Row[Any], rows: Any) -> dict[str, Row[Any]]:
-    """Civil day, as the memo of a day close names it → the account-day with its working."""
-    named = [date.fromisoformat(row.memo[:DAY_LETTERS]) for row in rows if row.kind == "usage_day"]
-    if not named:
+def _workings(a: Row[Any], rows: Any) -> dict[int, PostingWorking]:
+    """Version of a day close's posting → how its amount came about, as that posting knew the day."""
+    memos = {row.version: (_day_of(row.memo), read_memo(row.memo)) for row in rows if row.kind == "usage_day"}
+    days = [day for day, _memo in memos.values() if day is not None]
+    if not days:
         return {}
     found = account_days(
-        g.session, tenant_id=g.tenant_id, account_id=a.id, before=max(named) + timedelta(days=1), most=len(named) + 31
-    )
-    return {row.day.isoformat(): row for row in found}
+        g.session, tenant_id=g.tenant_id, account_id=a.id, since=min(days), before=max(days) + timedelta(days=1),
+        most=STATEMENT_DAYS_MAX,
+    )  # fmt: skip
+    by_day = {row.day: row for row in found}
+    return {version: posting_working(memo, by_day.get(day)) for version, (day, memo) in memos.items() if day}
+
+
+def _day_of(memo: str) -> date | None:
+    try:
+        return date.fromisoformat(memo[:DAY_LETTERS])
+    except ValueError:
+        return None
 
 
 def _balance_chart(a: Row[Any]) -> Chart:
