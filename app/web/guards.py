@@ -34,6 +34,9 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 csrf = CSRFProtect()
 
+#: What a view names that is for everybody who is signed in.
+SIGNED_IN = "signed-in"
+
 
 class ControlCharacters(AppError):
     """A field, an address or a file name holds characters that no keyboard makes."""
@@ -49,14 +52,30 @@ def public(view: View) -> View:
     return view
 
 
-def requires(permission: Permission) -> Callable[[View], View]:
-    """Only an operator who holds the permission somewhere in the tree gets in; others are told which one is missing."""
+def signed_in(view: View) -> View:
+    """Anybody who is signed in, whatever they may do: one's own security, one's own sessions."""
+    view.permission = SIGNED_IN  # type: ignore[attr-defined]
+    return view
+
+
+def requires(permission: Permission, *, fresh_factor: bool = False) -> Callable[[View], View]:
+    """Only an operator who holds the permission somewhere in the tree gets in; others are told which one is missing.
+
+    With `fresh_factor` the second factor must have been shown in this session within the last five minutes; who has
+    not is asked for it and comes back. Who has none passes where the group asks for none; `factor_facts` says so.
+    """
 
     def mark(view: View) -> View:
         view.permission = permission  # type: ignore[attr-defined]
+        view.fresh_factor = fresh_factor  # type: ignore[attr-defined]
         return view
 
     return mark
+
+
+def factor_facts() -> dict[str, str]:
+    """For the audit record of a deed behind `fresh_factor`: `{"factor": "fresh"}`, or "none" where none is asked."""
+    return {"factor": str(g.get("factor", "none"))}
 
 
 def install_guards(app: Flask, settings: Settings) -> None:
@@ -115,12 +134,12 @@ def _refuse_controls(fields: Iterable[tuple[str, str]]) -> None:
         raise ControlCharacters
 
 
-def _refuse_stranger(permission: Permission | None) -> Response | None:
+def _refuse_stranger(permission: Permission | str | None) -> Response | None:
     if permission is None:
         return None
     if not current_user.is_authenticated:
         return _to_sign_in()
-    if permission not in current_user.scope.permissions:
+    if permission != SIGNED_IN and permission not in current_user.scope.permissions:
         raise Forbidden(permission=permission)
     return None
 
