@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from app.demo.signins import SIGN_INS, password_of
+from app.demo.signins import CASHIER, SIGN_INS, password_of
 from app.settings import Settings
 
 WIDTHS = {1440: 900, 390: 844}
@@ -39,6 +39,12 @@ class Shot:
     follow: str | None = None
 
 
+#: What only a cashier opens.
+COUNTER_SHOTS = (
+    Shot("counter", "/counter"),
+    Shot("counter-search", "/search?q=A-01&to=counter"),
+    Shot("counter-account", "/search?q=A-01&to=counter", "a.answer"),
+)
 SHOTS = (
     Shot("today", "/"),
     Shot("wall", "/rooms"),
@@ -47,9 +53,6 @@ SHOTS = (
     Shot("account", "/accounts", "table tbody a"),
     Shot("account-zero", "/accounts?state=zero", "table tbody a"),
     Shot("statement", "/accounts", "table tbody a >> nth=0 | a[href$='/statement']"),
-    Shot("counter", "/counter"),
-    Shot("counter-search", "/search?q=A-01&to=counter"),
-    Shot("counter-account", "/search?q=A-01&to=counter", "a.answer"),
     Shot("payments", "/payments"),
     Shot("receipt", "/payments", "a[href*='/receipts/']"),
     Shot("deliveries", "/deliveries"),
@@ -73,7 +76,8 @@ def main() -> None:
     with _served(said.url) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         for width, locale, theme in itertools.product(said.widths, said.locales, said.themes):
-            _one_look(browser, url, said, width, locale, theme)
+            for login, shots in ((said.login, SHOTS), (said.cashier, COUNTER_SHOTS)):
+                _one_look(browser, url, said, width, locale, theme, login, shots)
         browser.close()
     print(f"pictures are in {said.folder}")
 
@@ -82,6 +86,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="")
     parser.add_argument("--login", default=SIGN_INS[0].login)
+    parser.add_argument("--cashier", default=CASHIER.login, help="who visits the counter")
     parser.add_argument("--password", default="", help="default: the demo's own")
     parser.add_argument("--folder", type=Path, default=Path("var/screenshots"))
     parser.add_argument("--only", default="", help="comma-separated names of pages")
@@ -91,7 +96,19 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _one_look(browser: Browser, url: str, said: argparse.Namespace, width: int, locale: str, theme: str) -> None:
+def _one_look(
+    browser: Browser,
+    url: str,
+    said: argparse.Namespace,
+    width: int,
+    locale: str,
+    theme: str,
+    login: str,
+    shots: Sequence[Shot],
+) -> None:
+    wanted = [shot for shot in shots if not said.only or shot.name in said.only.split(",")]
+    if not wanted:
+        return
     context = browser.new_context(
         viewport={"width": width, "height": WIDTHS.get(width, 900)}, is_mobile=width < 500, has_touch=width < 500
     )
@@ -100,14 +117,13 @@ def _one_look(browser: Browser, url: str, said: argparse.Namespace, width: int, 
     page.on("console", lambda line: _complain(line.type, line.text, page.url))
     page.on("pageerror", lambda broken: _complain("error", str(broken), page.url))
     _picture(page, said.folder, "sign-in", f"{url}/sign-in", width, locale, theme)
-    page.fill("#f-login", said.login)
+    page.fill("#f-login", login)
     page.fill("#f-password", said.password or password_of(Settings.from_env()))
     page.press("#f-password", "Enter")
     page.wait_for_url(lambda address: "/sign-in" not in address)
-    for shot in SHOTS:
-        if not said.only or shot.name in said.only.split(","):
-            _follow(page, url, shot)
-            _picture(page, said.folder, shot.name, None, width, locale, theme)
+    for shot in wanted:
+        _follow(page, url, shot)
+        _picture(page, said.folder, shot.name, None, width, locale, theme)
     context.close()
 
 

@@ -116,7 +116,8 @@ def test_a_role_at_headquarters_reaches_every_property_and_one_at_a_property_onl
     grant_role(session, user=cashier, role=Role.CASHIER, node_id=world.property_id, by=OPERATOR)
     boss = load_scope(session, user_id=user_of(session, login).id)
     till = load_scope(session, user_id=cashier.id)
-    assert boss.nodes(Permission.MONEY_TOPUP_SELL) == {world.headquarters_id, world.property_id}
+    assert boss.nodes(Permission.MONEY_TOPUP_REVERSE) == {world.headquarters_id, world.property_id}
+    assert not boss.nodes(Permission.MONEY_TOPUP_SELL)
     assert till.nodes(Permission.MONEY_TOPUP_SELL) == {world.property_id}
     assert not till.allows(Permission.MONEY_TOPUP_REVERSE, world.property_id)
 

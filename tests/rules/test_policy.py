@@ -9,37 +9,66 @@ import re
 
 import pytest
 
-from app.permissions.policy import ROLES, Grant, Permission, Role, scope_of
+from app.permissions.policy import PLATFORM_ONLY, ROLES, SELLING, SEPARATED, Grant, Permission, Role, scope_of
 from app.tenants.tree import Tree
 
 GROUP = Tree.of([(1, None), (2, 1), (3, 1), (4, 2), (5, 2), (6, 3)])
 ADMIN, MANAGER, CASHIER = Role.GROUP_ADMINISTRATOR, Role.PROPERTY_MANAGER, Role.CASHIER
 
+#: One column per role, in the order of `Role`.
 TABLE = """
-    permission                administrator  manager  cashier
-    account:supply:read       yes            yes      yes
-    audit:log:read            yes            yes      -
-    demo:clock:move           yes            yes      -
-    gateway:gateway:edit      yes            yes      -
-    gateway:gateway:read      yes            yes      -
-    ledger:entry:read         yes            yes      -
-    legal:entity:edit         yes            -        -
-    meter:command:order       yes            yes      -
-    meter:meter:edit          yes            yes      -
-    meter:meter:read          yes            yes      -
-    money:receipt:print       yes            yes      yes
-    money:shift:own           yes            yes      yes
-    money:topup:reverse       yes            yes      -
-    money:topup:sell          yes            yes      yes
-    onboarding:import:commit  yes            yes      -
-    overview:group:read       yes            yes      -
-    person:phone:unmask       yes            yes      -
-    plan:price:publish        yes            yes      -
-    plan:price:read           yes            yes      -
-    platform:setting:edit     yes            -        -
-    property:wall:read        yes            yes      yes
-    reading:import:load       yes            yes      -
-    user:session:manage       yes            -        -
+    permission                op    admin g-fin audit mgr   p-fin cash  meter duty  stew  enrg  read
+    account:supply:read       -     yes   yes   yes   yes   yes   yes   yes   yes   -     yes   yes
+    api:token:manage          -     yes   -     -     yes   -     -     -     -     -     -     -
+    api:webhook:manage        -     yes   -     -     -     -     -     -     -     -     -     -
+    approval:limit:edit       -     yes   -     -     -     -     -     -     -     -     -     -
+    approval:meter:decide     -     yes   -     -     yes   -     -     -     -     -     -     -
+    approval:money:decide     -     yes   yes   -     yes   -     -     -     -     -     -     -
+    approval:price:decide     -     yes   yes   -     yes   -     -     -     -     -     -     -
+    approval:right:decide     -     yes   -     -     -     -     -     -     -     -     -     -
+    audit:log:export          -     yes   -     yes   -     -     -     -     -     -     -     -
+    audit:log:read            yes   yes   -     yes   yes   -     -     -     -     -     -     -
+    collection:call:read      -     yes   yes   yes   yes   yes   -     -     -     yes   -     -
+    counter:pc:register       -     yes   -     -     yes   -     -     -     -     -     -     -
+    demo:clock:move           -     yes   -     -     yes   -     -     -     -     -     -     -
+    energy:usage:read         -     yes   yes   yes   yes   yes   -     yes   -     -     yes   yes
+    gateway:gateway:edit      -     yes   -     -     yes   -     -     yes   -     -     -     -
+    gateway:gateway:read      yes   yes   yes   yes   yes   yes   -     yes   -     -     yes   yes
+    ledger:entry:read         -     yes   yes   yes   yes   yes   -     -     -     -     -     -
+    legal:entity:edit         -     yes   yes   -     -     -     -     -     -     -     -     -
+    meter:command:mass        -     yes   -     -     yes   -     -     -     -     -     -     -
+    meter:command:order       -     yes   -     -     yes   -     -     yes   -     -     -     -
+    meter:meter:edit          -     yes   -     -     yes   -     -     yes   -     -     -     -
+    meter:meter:read          yes   yes   yes   yes   yes   yes   -     yes   yes   -     yes   yes
+    money:adjustment:make     -     yes   yes   -     yes   yes   -     -     -     -     -     -
+    money:receipt:print       -     yes   yes   -     yes   yes   yes   -     -     -     -     -
+    money:refund:give         -     yes   yes   -     yes   yes   -     -     -     -     -     -
+    money:shift:own           -     -     -     -     -     -     yes   -     -     -     -     -
+    money:topup:reverse       -     yes   yes   -     yes   yes   -     -     -     -     -     -
+    money:topup:sell          -     -     -     -     -     -     yes   -     -     -     -     -
+    money:waiver:give         -     yes   yes   -     yes   yes   -     -     -     -     -     -
+    onboarding:import:commit  -     yes   -     -     yes   -     -     -     -     -     -     -
+    overview:group:read       -     yes   yes   yes   yes   yes   -     -     -     -     yes   yes
+    person:data:erase         -     yes   -     -     -     -     -     -     -     -     -     -
+    person:data:export        -     yes   -     -     yes   -     -     -     -     -     -     -
+    person:document:unmask    -     yes   yes   -     yes   -     -     -     -     -     -     -
+    person:phone:unmask       -     yes   -     -     yes   yes   -     -     yes   yes   -     -
+    plan:price:publish        -     yes   yes   -     yes   -     -     -     -     -     -     -
+    plan:price:read           -     yes   yes   yes   yes   yes   -     -     -     -     yes   yes
+    platform:key:rotate       yes   -     -     -     -     -     -     -     -     -     -     -
+    platform:setting:edit     yes   -     -     -     -     -     -     -     -     -     -     -
+    property:wall:read        -     yes   yes   yes   yes   yes   yes   yes   yes   -     yes   yes
+    reading:import:load       -     yes   -     -     yes   -     -     yes   -     -     -     -
+    supply:appliances:confirm -     yes   -     -     yes   -     yes   yes   yes   -     -     -
+    supply:emergency:give     -     yes   -     -     yes   -     -     -     yes   -     -     -
+    user:account:edit         -     yes   -     -     yes   -     -     -     -     -     -     -
+    user:account:read         -     yes   -     yes   yes   -     -     -     -     -     -     -
+    user:grant:edit           -     yes   -     -     yes   -     -     -     -     -     -     -
+    user:policy:edit          -     yes   -     -     -     -     -     -     -     -     -     -
+    user:provider:edit        -     yes   -     -     -     -     -     -     -     -     -     -
+    user:role:edit            -     yes   -     -     -     -     -     -     -     -     -     -
+    user:session:manage       yes   yes   -     -     -     -     -     -     -     -     -     -
+    user:view:as              -     yes   -     -     -     -     -     -     -     -     -     -
 """
 ROWS = [line.split() for line in TABLE.strip().splitlines()[1:]]
 
@@ -52,8 +81,21 @@ def test_the_table_names_every_permission_in_order() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_each_role_holds_what_the_table_says(row: list[str]) -> None:
     permission = Permission(row[0])
-    for role, held in zip((ADMIN, MANAGER, CASHIER), row[1:], strict=True):
+    for role, held in zip(Role, row[1:], strict=True):
         assert (permission in ROLES[role]) is (held == "yes"), role
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize(("one", "other"), SEPARATED, ids=lambda side: min(side))
+def test_no_standard_role_holds_both_sides_of_what_is_kept_apart(
+    role: Role, one: frozenset[Permission], other: frozenset[Permission]
+) -> None:
+    assert not (ROLES[role] & one and ROLES[role] & other)
+
+
+def test_only_the_cashier_sells_and_only_the_platform_holds_its_keys() -> None:
+    assert {role for role in Role if ROLES[role] & SELLING} == {CASHIER}
+    assert {role for role in Role if ROLES[role] & PLATFORM_ONLY} == {Role.PLATFORM_OPERATOR}
 
 
 @pytest.mark.parametrize("permission", list(Permission))
@@ -70,7 +112,8 @@ def test_a_permission_is_area_thing_deed(permission: Permission) -> None:
         ([Grant(MANAGER, 2)], Permission.METER_COMMAND_ORDER, {2, 4, 5}),
         ([Grant(MANAGER, 4)], Permission.LEGAL_ENTITY_EDIT, set()),
         ([Grant(CASHIER, 4)], Permission.METER_COMMAND_ORDER, set()),
-        ([Grant(MANAGER, 4), Grant(CASHIER, 6)], Permission.MONEY_TOPUP_SELL, {4, 6}),
+        ([Grant(MANAGER, 4), Grant(CASHIER, 6)], Permission.MONEY_TOPUP_SELL, {6}),
+        ([Grant(MANAGER, 4), Grant(CASHIER, 6)], Permission.PROPERTY_WALL_READ, {4, 6}),
         ([Grant(MANAGER, 4), Grant(CASHIER, 6)], Permission.PLAN_PRICE_PUBLISH, {4}),
         ([Grant(MANAGER, 99)], Permission.MONEY_TOPUP_SELL, set()),
     ],

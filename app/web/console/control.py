@@ -40,10 +40,10 @@ def order_supply(public_id: object) -> ResponseReturnValue:
 
 
 @console.post("/accounts/<uuid:public_id>/appliances-off")
-@requires(Permission.MONEY_TOPUP_SELL)
+@requires(Permission.SUPPLY_APPLIANCES_CONFIRM)
 def appliances_off(public_id: object) -> ResponseReturnValue:
     """The resident says that cookers and heaters are off: what waited for it closes now. Raises NotFound."""
-    account = _account(public_id, Permission.MONEY_TOPUP_SELL)
+    account = _account(public_id, Permission.SUPPLY_APPLIANCES_CONFIRM)
     _say_restored(confirm_appliances_off(g.session, supply_account_id=account.id, actor=actor()))
     return redirect(local_address(request.form.get("back")) or url_for("console.deliveries"), 303)
 
