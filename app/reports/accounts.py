@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.billing.wallets import AVAILABLE_FEN
 from app.reports.room_states import IN_SCOPE, ROOMS, STATE, SUPPLY
+from app.reports.stop_outlook import OUTLOOK, OUTLOOK_JOINS
 
 HISTORY_ROWS_MAX = 40
 
@@ -93,19 +94,19 @@ def accounts_list(
 
 
 _HEADER = text(f"""
-    SELECT sa.id, sa.public_id::text AS public_id, sa.number, sa.property_id, sa.book_id, sa.utility, sa.usage_class,
-           sa.state AS account_state, sa.overdraft_fen_max, sa.alarm_1_fen, sa.alarm_2_fen, sa.restore_fen_min,
+    SELECT sa.id, sa.public_id::text AS public_id, sa.number, sa.property_id, sa.book_id, sa.utility,
+           sa.state AS account_state, sa.alarm_1_fen, sa.alarm_2_fen, sa.restore_fen_min,
            sa.alarm_level, sa.opened_on, p.name AS party, p.kind AS party_kind,
            p.protected_until, s.name AS space, b.name AS building,
            s.public_id::text AS space_public_id, n.name AS property, {STATE} AS state,
            {AVAILABLE_FEN} AS available_fen,
            bal.balance_fen, bal.held_fen, bal.accrued_microfen, la.id AS wallet_id,
            m.id AS meter_id, m.public_id::text AS meter_public_id, m.number AS meter_number, m.address, m.online,
-           m.relay_state, m.relay_read_at, m.reading_at, m.register_wh, m.answered_at, mo.ratio, mo.actuator, mo.control,
-           mo.guaranteed_supply, gw.number AS gateway_number, gw.online AS gateway_online, gw.seen_at AS gateway_seen_at,
+           m.relay_state, m.relay_read_at, m.register_wh, m.answered_at, mo.ratio, mo.actuator,
+           gw.number AS gateway_number, gw.online AS gateway_online, gw.seen_at AS gateway_seen_at,
            st.id AS stop_id, st.state AS stop_state, st.basis, st.ordered_at, st.in_force_at, st.paid_at,
            (SELECT c.reason FROM commands c WHERE c.tenant_id = st.tenant_id AND c.id = st.trip_command_id) AS stop_reason,
-           j.verdict, j.next_at, j.judged_at,
+           {OUTLOOK},
            (SELECT document FROM agreements a WHERE a.tenant_id = sa.tenant_id AND a.supply_account_id = sa.id
                AND a.kind = 'zero_stop' AND a.ended_on IS NULL ORDER BY a.id DESC LIMIT 1) AS agreement,
            plan.name AS plan, plan.public_id::text AS plan_public_id, plan.price
@@ -113,9 +114,7 @@ _HEADER = text(f"""
     JOIN spaces s ON s.tenant_id = sa.tenant_id AND s.id = sa.space_id
     JOIN buildings b ON b.tenant_id = s.tenant_id AND b.id = s.building_id
     JOIN nodes n ON n.tenant_id = s.tenant_id AND n.id = s.property_id
-    {SUPPLY}
-    LEFT JOIN parties p ON p.tenant_id = sa.tenant_id AND p.id = sa.party_id
-    LEFT JOIN stop_judgements j ON j.tenant_id = sa.tenant_id AND j.supply_account_id = sa.id
+    {SUPPLY} {OUTLOOK_JOINS}
     LEFT JOIN LATERAL (
         SELECT pp.name, pp.public_id, (SELECT v.price FROM price_versions v WHERE v.tenant_id = pp.tenant_id
                AND v.plan_id = pp.id AND v.effective_from <= :now ORDER BY v.effective_from DESC LIMIT 1) AS price

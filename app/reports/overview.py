@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -10,7 +10,8 @@ from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from app.billing.wallets import AVAILABLE_FEN
-from app.reports.room_states import IN_SCOPE, ROOMS, STATE, STATES
+from app.reports.room_states import IN_SCOPE, ROOMS, STATE, STATES, SUPPLY
+from app.reports.stop_outlook import OUTLOOK, OUTLOOK_JOINS
 
 #: How many rows of one kind the work list shows; the count says how many there are.
 WORK_ROWS_MAX = 8
@@ -55,9 +56,9 @@ def overview_figures(session: Session, *, tenant_id: int, property_ids: list[int
     )
 
 
-def work_list(session: Session, *, tenant_id: int, property_ids: list[int]) -> list[Work]:
+def work_list(session: Session, *, tenant_id: int, property_ids: list[int], now: datetime) -> list[Work]:
     """What needs a human now, most pressing kind first. Four queries."""
-    given = {"tenant": tenant_id, "properties": property_ids, "most": WORK_ROWS_MAX}
+    given = {"tenant": tenant_id, "properties": property_ids, "most": WORK_ROWS_MAX, "now": now}
     kinds = {"undelivered": _UNDELIVERED, "about_to_stop": _ABOUT_TO_STOP, "cases": _CASES, "gateways": _GATEWAYS}
     found = {kind: session.execute(query, given).all() for kind, query in kinds.items()}
     return [Work(kind, rows[0].total, rows) for kind, rows in found.items() if rows]
@@ -145,17 +146,17 @@ _HELD = text("""
 """)
 
 _ABOUT_TO_STOP = text(f"""
-    SELECT count(*) OVER () AS total, j.verdict, j.next_at, j.judged_at, sa.public_id::text AS account_public_id, sa.number,
-           s.name AS space, n.name AS property,
-           {AVAILABLE_FEN} AS available_fen
-    FROM stop_judgements j
-    JOIN supply_accounts sa ON sa.tenant_id = j.tenant_id AND sa.id = j.supply_account_id
-    JOIN spaces s ON s.tenant_id = sa.tenant_id AND s.id = sa.space_id
-    JOIN nodes n ON n.tenant_id = j.tenant_id AND n.id = j.property_id
-    LEFT JOIN ledger_accounts la ON la.tenant_id = sa.tenant_id AND la.supply_account_id = sa.id AND la.code = 'wallet'
-    LEFT JOIN ledger_balances bal ON bal.tenant_id = la.tenant_id AND bal.account_id = la.id
-    WHERE j.tenant_id = :tenant AND j.property_id = ANY(:properties) AND j.verdict <> 'allowed' AND sa.alarm_level > 0
-    ORDER BY j.next_at NULLS LAST, j.supply_account_id LIMIT :most
+    SELECT count(*) OVER () AS total, low.* FROM (
+        SELECT DISTINCT ON (sa.id) sa.id, sa.public_id::text AS account_public_id, sa.number, s.name AS space,
+               n.name AS property, {STATE} AS state, {AVAILABLE_FEN} AS available_fen, {OUTLOOK}
+        FROM spaces s
+        JOIN supply_accounts sa ON sa.tenant_id = s.tenant_id AND sa.space_id = s.id AND sa.state = 'open'
+        JOIN nodes n ON n.tenant_id = s.tenant_id AND n.id = s.property_id
+        {SUPPLY} {OUTLOOK_JOINS}
+        {IN_SCOPE} AND st.id IS NULL AND (sa.alarm_level = 3 OR {AVAILABLE_FEN} <= 0)
+        ORDER BY sa.id) low
+    WHERE low.state <> 'cut_off'
+    ORDER BY low.available_fen >= -low.overdraft_fen_max, low.next_at NULLS LAST, low.available_fen, low.id LIMIT :most
 """)
 
 _CASES = text("""

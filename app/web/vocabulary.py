@@ -118,11 +118,11 @@ def actuator_words(actuator: str | None) -> str:
     return words.get(actuator or "", "–")
 
 
-def refusal(verdict: str, again: datetime | None = None) -> str:
-    """Why a stop does not happen yet, and the way out."""
+def refusal(verdict: str, again: datetime | None = None, edge: datetime | None = None) -> str:
+    """Why a stop does not happen yet, and the way out: `again` is the next look, `edge` the nearer end of the hours."""
     if verdict not in set(Refusal):
         return stop_verdict_words(verdict)
-    return sentence(Refusal(verdict), now=business_now(), zone=ZoneInfo(ZONE), again=again, locale=locale())
+    return sentence(Refusal(verdict), now=business_now(), zone=ZoneInfo(ZONE), again=again, edge=edge, locale=locale())
 
 
 def microfen(amount: int | None) -> str:

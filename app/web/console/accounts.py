@@ -7,7 +7,7 @@ from flask import g, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.engine import Row
 
-from app.billing.arrears import forecast_hours
+from app.billing.arrears import Level, forecast_hours
 from app.billing.day_memo import read_memo
 from app.energy.series import usage_by_day, usage_by_hour
 from app.kernel.clock import business_now, day_start
@@ -29,6 +29,7 @@ from app.web.console.books import kind_words
 from app.web.console.next_event import next_event, readings_stay_away
 from app.web.console.parts import live_part
 from app.web.console.posting_working import PostingWorking, posting_working
+from app.web.console.stop_outlook import StopOutlook, stop_outlook
 from app.web.console.tables import csv_answer, summable
 from app.web.guards import requires
 from app.web.places import place, scope, today
@@ -128,6 +129,7 @@ def _live(a: Row[Any]) -> dict[str, Any]:
         "a": a,
         "hours": hours,
         "next": next_event(a, hours, business_now()),
+        "outlook": _outlook(a),
         "rows": rows,
         "kinds": kind_words(),
         "workings": _workings(a, rows),
@@ -136,6 +138,14 @@ def _live(a: Row[Any]) -> dict[str, Any]:
         "notices": notice_history(g.session, tenant_id=g.tenant_id, account_id=a.id),
         "latest": commands[0].command if commands else None,
     }
+
+
+def _outlook(a: Row[Any]) -> StopOutlook | None:
+    """Why nothing has been stopped, where somebody would wonder: an open account at zero without a stop."""
+    wondered_at = a.account_state == "open" and a.stop_state is None and a.meter_id is not None
+    if not wondered_at or a.available_fen is None or (a.available_fen > 0 and a.alarm_level < Level.ZERO):
+        return None
+    return stop_outlook(a, business_now())
 
 
 def _workings(a: Row[Any], rows: Any) -> dict[int, PostingWorking]:

@@ -7,11 +7,13 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from app.energy.series import usage_by_property
+from app.kernel.clock import business_now
 from app.permissions.policy import Permission
 from app.reports.charts import Chart, Series
 from app.reports.overview import collections_by_day, overview_figures, work_list
 from app.web.console.blueprint import console
 from app.web.console.parts import live_part
+from app.web.console.stop_outlook import stop_outlook
 from app.web.guards import requires
 from app.web.places import Place, place
 from app.web.places import today as business_day
@@ -51,8 +53,10 @@ def properties() -> ResponseReturnValue:
 
 def _live(here: Place) -> dict[str, object]:
     where = {"tenant_id": g.tenant_id, "property_ids": here.property_ids}
-    figures = overview_figures(g.session, today=business_day(), **where)
-    return {"figures": figures, "work": work_list(g.session, **where)}
+    figures, now = overview_figures(g.session, today=business_day(), **where), business_now()
+    work = work_list(g.session, now=now, **where)
+    low = {row.id: stop_outlook(row, now) for kind in work if kind.kind == "about_to_stop" for row in kind.rows}
+    return {"figures": figures, "work": work, "outlooks": low}
 
 
 def _collections_chart(here: Place) -> Chart:
