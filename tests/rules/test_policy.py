@@ -25,6 +25,7 @@ TABLE = """
     approval:meter:decide     -     yes   -     -     yes   -     -     -     -     -     -     -
     approval:money:decide     -     yes   yes   -     yes   -     -     -     -     -     -     -
     approval:price:decide     -     yes   yes   -     yes   -     -     -     -     -     -     -
+    approval:request:read     -     yes   yes   yes   yes   yes   -     yes   -     -     -     -
     approval:right:decide     -     yes   -     -     -     -     -     -     -     -     -     -
     audit:log:export          -     yes   -     yes   -     -     -     -     -     -     -     -
     audit:log:read            yes   yes   -     yes   yes   -     -     -     -     -     -     -
