@@ -26,6 +26,9 @@ class Settings:
     database_pool_max: str = _setting("connections kept by one process", "10")
     secret_key: str = _setting("signs CSRF tokens; at least 32 random characters")
     key_encryption_key: str = _setting("64 hex digits: wraps every tenant's data key; keep it apart from backups")
+    audit_key: str = _setting("64 hex digits: makes the audit log's hashes; never in the database or its backups")
+    audit_keys_old: str = _setting("earlier values of AUDIT_KEY, newest first, by commas: they only verify", "")
+    anchor_dir: str = _setting("folder outside the database for the heads of sealed chains; empty: below VAR_DIR", "")
     clock_file: str = _setting("demo only: the file of the movable business clock", "")
     web_host: str = _setting("address the web server listens on", "127.0.0.1")
     web_port: str = _setting("port the web server listens on", "8080")
@@ -56,6 +59,11 @@ class Settings:
         if missing:
             raise SettingMissing(f"{missing[0]} is not set: `make run` sets it by itself; see docs/settings.md")
         return cls(**values)  # type: ignore[arg-type]
+
+    @property
+    def anchor_path(self) -> Path:
+        """The folder of the anchors."""
+        return Path(self.anchor_dir) if self.anchor_dir else self.var_path / "anchors"
 
     @property
     def var_path(self) -> Path:

@@ -230,6 +230,7 @@ def wait_for(port: int) -> None:
 def main() -> None:
     """Run all three, twice, and print the figures."""
     os.environ.setdefault("KEY_ENCRYPTION_KEY", "00" * 32)
+    os.environ.setdefault("AUDIT_KEY", "a0" * 32)
     with fresh_database("tallyhouse_bench_ingest") as db:
         world, meters = build(db)
         parts = slices(meters)

@@ -108,8 +108,8 @@ def write_rows(cursor: psycopg.Cursor, world: World, number: int, till: str) -> 
     run("INSERT INTO receipts (tenant_id, public_id, property_id, book_id, till, number, payment_id, issued_at, content)"
         " VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s)",
         (t, uuid7(), world.property_id, book, till, no, payment, now, Jsonb({"amount_fen": 5_000, "till": till})))  # fmt: skip
-    run("INSERT INTO audit_records (tenant_id, at, wall_at, actor, deed, subject, property_id, facts, row_hash)"
-        " VALUES (%s,%s,%s,'user:1','money:topup:sell',%s,%s,%s,%s)",
+    run("INSERT INTO audit_records (tenant_id, at, wall_at, actor, deed, subject, property_id, facts, row_hash,"
+        " key_id) VALUES (%s,%s,%s,'user:1','money:topup:sell',%s,%s,%s,%s,'00000000')",
         (t, now, now, f"receipts:{no}", world.property_id, Jsonb({"amount_fen": 5_000}), digest))  # fmt: skip
 
 

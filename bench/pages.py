@@ -96,7 +96,8 @@ def signed_in(world: World, folder: str) -> FlaskClient:
         user = create_user(session, login=LOGIN, name="陈静怡", password=PASSWORD, by=by)
         session.flush()
         grant_role(session, user=user, role=Role.GROUP_ADMINISTRATOR, node_id=world.headquarters_id, by=by)
-    needed = {"SECRET_KEY": "bench" * 8, "KEY_ENCRYPTION_KEY": os.environ["KEY_ENCRYPTION_KEY"], "VAR_DIR": folder}
+    needed = {"SECRET_KEY": "bench" * 8, "AUDIT_KEY": "a0" * 32, "VAR_DIR": folder}
+    needed["KEY_ENCRYPTION_KEY"] = os.environ["KEY_ENCRYPTION_KEY"]
     client = create_app(Settings.from_env(dict(os.environ) | needed)).test_client()
     token = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/sign-in").get_data(as_text=True))
     assert token
@@ -173,5 +174,6 @@ def run(db: Database) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("KEY_ENCRYPTION_KEY", "00" * 32)
+    os.environ.setdefault("AUDIT_KEY", "a0" * 32)
     with fresh_database("tallyhouse_bench_pages") as opened:
         run(opened)

@@ -269,6 +269,7 @@ def tell_why(tenant_id: int) -> None:
 def main() -> None:
     """Build, run, print."""
     os.environ.setdefault("KEY_ENCRYPTION_KEY", "00" * 32)
+    os.environ.setdefault("AUDIT_KEY", "a0" * 32)
     os.environ.setdefault("SECRET_KEY", "bench" * 8)
     os.environ["REDIS_URL"] = with_redis_db(os.environ["REDIS_URL"], REDIS_DB)
     with TemporaryDirectory() as name, fresh_database("tallyhouse_bench_trip") as db:

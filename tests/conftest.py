@@ -64,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """The controller brings the stack up and migrates the template; workers inherit its environment."""
     os.environ.setdefault("SECRET_KEY", "tests-only-" + "0" * 32)
     os.environ.setdefault("KEY_ENCRYPTION_KEY", "00" * 32)
+    os.environ.setdefault("AUDIT_KEY", "a0" * 32)
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     global _stack

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "demo": "app.cli.demo:demo",
     "db": "app.cli.database:db",
     "ledger": "app.cli.ledger:ledger",
+    "audit": "app.cli.audit:audit",
     "groups": "app.cli.groups:groups",
     "access": "app.cli.access:access",
     "stops": "app.cli.stops:stops",

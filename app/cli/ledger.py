@@ -47,13 +47,14 @@ def _verify_tenant(tenant_id: int, who: str) -> int:
     for report in reports:
         click.echo(
             f"{who}: {report.chain}: {report.sealed} records sealed in {report.blocks} blocks, {report.unsealed} not yet"
-            f" sealed, {_verdict(report)}"
+            f" sealed, {verdict(report)}"
         )
     click.echo(f"{who}: {len(broken)} violations")
     return len(broken) + sum(not report.intact for report in reports)
 
 
-def _verdict(report: SealReport) -> str:
+def verdict(report: SealReport) -> str:
+    """In one word, or where it begins to be wrong."""
     if report.intact:
         return "intact"
     return f"BROKEN at record {report.first_bad_record_id}, block {report.first_bad_block_no}"

@@ -17,6 +17,7 @@ from app.launcher.secrets import product_secrets
 from app.launcher.stack import attach
 from app.meters import wake
 from app.settings import SettingMissing, Settings
+from app.tenants.audit_keys import use_audit_keys
 from app.tenants.keys import use_key_encryption_key
 
 
@@ -41,9 +42,11 @@ def read_settings() -> Settings:
         clock_file = folder / "clock.json"
         env.setdefault("CLOCK_FILE", str(clock_file.resolve()) if clock_file.exists() else "")
     try:
-        return Settings.from_env(env)
+        settings = Settings.from_env(env)
     except SettingMissing as missing:
         raise click.ClickException(str(missing)) from missing
+    use_audit_keys(settings.audit_key, settings.audit_keys_old)
+    return settings
 
 
 @cache

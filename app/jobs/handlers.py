@@ -30,6 +30,7 @@ from app.notify.sender import send_waiting
 from app.permissions.sign_in import prune_sign_ins
 from app.reports.documents import render_receipts
 from app.settings import Settings
+from app.tenants.anchors import anchor_heads
 from app.tenants.kept_files import sweep_files
 from app.tenants.seals import AUDIT, seal_chain
 
@@ -153,7 +154,11 @@ SCHEDULED: Mapping[str, Callable[[Session], object]] = {
     "sweep_files": lambda _session: sweep_files(Settings.from_env().var_path),
 }
 #: Deeds that open their own units of work, batch after batch, and resume where they were.
-IN_BATCHES: Mapping[str, Callable[[int], object]] = {"close_days": close_days_due, "prune": _prune}
+IN_BATCHES: Mapping[str, Callable[[int], object]] = {
+    "close_days": close_days_due,
+    "anchor": anchor_heads,
+    "prune": _prune,
+}
 
 
 def run_scheduled(kind: str, tenant_id: int, period: str) -> bool:

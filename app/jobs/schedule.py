@@ -1,9 +1,14 @@
-"""What is done by the clock: rows of (kind, period, tenant), due by the business clock, run once each."""
+"""What is done by the clock: rows of (kind, period, tenant), due by the business clock, run once each.
+
+Sealing and anchoring follow the computer's clock: evidence is made while a demo's clock stands or runs, too.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
+
+from app.kernel.clock import wall_now
 
 ZONE = ZoneInfo("Asia/Shanghai")
 
@@ -15,10 +20,12 @@ class Deed:
     kind: str
     period: str
     queue: str
+    #: True for what follows the computer's clock; its periods are named apart.
+    by_wall: bool = False
 
     def period_at(self, now: datetime) -> str:
-        """The name of the period that an instant lies in."""
-        return now.astimezone(ZONE).strftime(self.period)
+        """The name of the period that a business instant lies in, or for `by_wall` the present one."""
+        return wall_now().strftime(f"W{self.period}") if self.by_wall else now.astimezone(ZONE).strftime(self.period)
 
 
 MINUTE, HOUR, DAY = "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H", "%Y-%m-%d"
@@ -29,7 +36,8 @@ DEEDS: tuple[Deed, ...] = (
     Deed("expire_holds", MINUTE, "money"),
     Deed("close_days", HOUR, "money"),
     Deed("open_periods", DAY, "money"),
-    Deed("seal", MINUTE, "default"),
+    Deed("seal", MINUTE, "default", by_wall=True),
+    Deed("anchor", MINUTE, "default", by_wall=True),
     Deed("fold_accounts", HOUR, "default"),
     Deed("sweep_files", HOUR, "default"),
     Deed("prune", DAY, "default"),

@@ -1,10 +1,9 @@
 """The audit log: who did what, when, from where, with which facts. Rows are only ever added.
 
-A record carries the hash of its own canonical text. The sealer chains committed records into blocks, so no
-request waits for another one's chain head.
+A record carries the keyed hash of its own canonical text: nobody who can only write to the database can make one. The
+sealer chains committed records into blocks, so no request waits for another one's chain head.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,13 +15,14 @@ from sqlalchemy.orm import Session
 from app.kernel.actor import Actor
 from app.kernel.clock import business_now, wall_now
 from app.kernel.db import current_tenant_id, run_sql
+from app.tenants.audit_keys import Use, audit_keys
 from app.tenants.models import AuditRecord
 
 _INSERT = """
     INSERT INTO audit_records (tenant_id, at, wall_at, actor, address, deed, subject, property_id, before, after, reason,
-            approval_id, facts, result, row_hash)
+            approval_id, facts, result, row_hash, key_id)
     VALUES (%(tenant_id)s, %(at)s, %(wall_at)s, %(actor)s, %(address)s, %(deed)s, %(subject)s, %(property_id)s,
-            %(before)s, %(after)s, %(reason)s, %(approval_id)s, %(facts)s, %(result)s, %(row_hash)s)
+            %(before)s, %(after)s, %(reason)s, %(approval_id)s, %(facts)s, %(result)s, %(row_hash)s, %(key_id)s)
 """
 
 
@@ -63,11 +63,16 @@ def record(
         "result": result,
     }
     documents = {name: None if said[name] is None else Jsonb(said[name]) for name in ("before", "after", "facts")}
-    run_sql(session, _INSERT, said | documents | {"row_hash": _hash(said)})
+    keys = audit_keys()
+    signed = {"row_hash": keys.mac(Use.RECORD, _text(said)), "key_id": keys.current_id}
+    run_sql(session, _INSERT, said | documents | signed)
 
 
-def hash_of(entry: AuditRecord) -> bytes:
-    """SHA-256 over the record's canonical text, 32 bytes; the verifier computes it anew and compares."""
+def hash_of(entry: AuditRecord) -> bytes | None:
+    """HMAC-SHA-256 over the record's canonical text, 32 bytes; the verifier computes it anew and compares.
+
+    None when the record names a key that nobody knows.
+    """
     said = {
         "tenant_id": entry.tenant_id,
         "at": entry.at,
@@ -84,12 +89,12 @@ def hash_of(entry: AuditRecord) -> bytes:
         "facts": entry.facts,
         "result": entry.result,
     }
-    return _hash(said)
+    return audit_keys().mac_of(Use.RECORD, entry.key_id, _text(said))
 
 
-def _hash(said: Mapping[str, Any]) -> bytes:
+def _text(said: Mapping[str, Any]) -> bytes:
     instants = {name: _instant(said[name]) for name in ("at", "wall_at")}
-    return hashlib.sha256(_canonical({**said, **instants}).encode()).digest()
+    return _canonical({**said, **instants}).encode()
 
 
 def _instant(at: datetime) -> str:

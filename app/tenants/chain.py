@@ -1,14 +1,30 @@
-"""How hashes are chained into blocks, so that altering, removing or moving one record is seen.
+"""How records are chained into blocks, so that altering, removing or moving one of them is seen.
 
-block hash  = SHA-256(mark | previous block hash, 32 bytes | count, 8 bytes | record hashes, 32 bytes each)
-first block = follows SHA-256(mark | tenant id | chain name), so that no chain can stand in for another tenant's or for
-              another of the same tenant
+content hash = SHA-256(mark | of each record in seal order: id, 8 bytes | record hash, 32 bytes)
+block hash   = HMAC-SHA-256(block key, mark | previous block hash, 32 bytes | block number, records, sealing instant in
+               microseconds since 1970, 8 bytes each | content hash, 32 bytes)
+first block  = follows SHA-256(mark | tenant id | chain name), so that no chain can stand in for another tenant's or for
+               another of the same tenant
+
+A header holds everything its hash was made of: a chain whose oldest records went to an archive still verifies.
 """
 
 import hashlib
+import hmac
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-_MARK = b"tallyhouse-block-1"
+_MARK = b"tallyhouse-block-2"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a block says of itself."""
+
+    block_no: int
+    size: int
+    sealed_us: int
+    content_hash: bytes
 
 
 def genesis(tenant_id: int, chain: str) -> bytes:
@@ -16,22 +32,35 @@ def genesis(tenant_id: int, chain: str) -> bytes:
     return hashlib.sha256(_MARK + tenant_id.to_bytes(8, "big") + chain.encode()).digest()
 
 
-def seal(previous_hash: bytes, record_hashes: Sequence[bytes]) -> bytes:
-    """The hash of a block of record hashes, in seal order, after the block before it."""
-    body = b"".join(record_hashes)
-    if len(previous_hash) != 32 or len(body) != 32 * len(record_hashes):
-        raise ValueError("hashes in a chain are 32 bytes each")
-    return hashlib.sha256(_MARK + previous_hash + len(record_hashes).to_bytes(8, "big") + body).digest()
+def content_hash(records: Iterable[tuple[int, bytes]]) -> bytes:
+    """The hash of (record id, record hash) in seal order. Raises ValueError for a hash that is not 32 bytes."""
+    body = bytearray(_MARK)
+    for id_, row_hash in records:
+        body += id_.to_bytes(8, "big") + _whole(row_hash)
+    return hashlib.sha256(body).digest()
 
 
-def first_broken(start: bytes, blocks: Iterable[tuple[bytes, Sequence[bytes]]]) -> int | None:
-    """The index of the first block whose stored hash is not what its records make, or None.
+def seal(key: bytes, previous_hash: bytes, header: Header) -> bytes:
+    """The hash of a block after the block before it. Raises ValueError for a hash that is not 32 bytes."""
+    numbers = (header.block_no, header.size, header.sealed_us)
+    body = b"".join(number.to_bytes(8, "big") for number in numbers)
+    return hmac.digest(key, _MARK + _whole(previous_hash) + body + _whole(header.content_hash), "sha256")
 
-    `start` is the chain's genesis; `blocks` are (stored block hash, record hashes) in order.
+
+def first_broken(key: bytes, start: bytes, blocks: Sequence[tuple[Header, bytes]]) -> int | None:
+    """The index of the first block that is out of order or whose hash is not what its header makes, or None.
+
+    `start` is the chain's genesis; `blocks` are (header, stored block hash) in order.
     """
     previous = start
-    for index, (stored, record_hashes) in enumerate(blocks):
-        if seal(previous, record_hashes) != stored:
+    for index, (header, stored) in enumerate(blocks):
+        if header.block_no != index + 1 or seal(key, previous, header) != stored:
             return index
         previous = stored
     return None
+
+
+def _whole(digest: bytes) -> bytes:
+    if len(digest) != 32:
+        raise ValueError("hashes in a chain are 32 bytes each")
+    return digest

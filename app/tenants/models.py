@@ -266,6 +266,8 @@ class AuditRecord(TenantRow, Base):
     result: Mapped[str] = mapped_column(String(8), server_default="done")
     #: HMAC-SHA-256 of the record's canonical text; chained into blocks by the sealer.
     row_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    #: Which key made it (`tenants.audit_keys`).
+    key_id: Mapped[str] = mapped_column(String(8))
 
 
 class TenantKey(TenantScoped, Base):
@@ -294,11 +296,19 @@ class SealBlock(TenantScoped, Base):
     block_no: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     #: Block hash of block_no − 1; for the first the chain's genesis (`tenants.chain`).
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    #: SHA-256 over previous hash and the records' hashes in order.
+    #: SHA-256 over the records' ids and hashes in order.
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    #: HMAC-SHA-256 over previous hash, number, size, instant and content hash.
     block_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    #: Which key made it (`tenants.audit_keys`).
+    key_id: Mapped[str] = mapped_column(String(8))
     #: How many records it seals.
     size: Mapped[int]
     sealed_at: Mapped[datetime]
+    #: SHA-256 of the archive its records went to; null while they are here.
+    archive_digest: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: HMAC-SHA-256 over block hash and archive digest: only who holds the key can say that records are rightly gone.
+    archive_mac: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class SealedRecord(TenantScoped, Base):

@@ -10,6 +10,7 @@ from app.kernel.db import open_database
 from app.kernel.outbox import send_hints_to
 from app.meters import wake
 from app.settings import Settings
+from app.tenants.audit_keys import use_audit_keys
 from app.web.api.openapi import blueprint as readings
 from app.web.api.sms import blueprint as sms
 from app.web.console import console
@@ -29,6 +30,7 @@ def install(app: Flask, settings: Settings) -> None:
     """Put everything a request needs on the application."""
     open_database(settings.database_url, pool_max=int(settings.database_pool_max), pooler=settings.database_pooler)
     use_clock_file(settings.clock_file)
+    use_audit_keys(settings.audit_key, settings.audit_keys_old)
     table.install()
     send_hints_to(Transport(settings.redis_url).hint)
     wake.use_redis(settings.redis_url)

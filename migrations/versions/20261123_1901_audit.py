@@ -51,6 +51,7 @@ def _create_audit_records() -> None:
         sa.Column("facts", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("result", sa.String(length=8), server_default="done", nullable=False),
         sa.Column("row_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", sa.String(length=8), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_audit_records")),
     )
     op.create_index("ix_audit_records_at", "audit_records", ["tenant_id", "at"], unique=False)
@@ -64,9 +65,13 @@ def _create_seal_blocks() -> None:
         sa.Column("chain", sa.String(length=8), nullable=False),
         sa.Column("block_no", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("previous_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("content_hash", sa.LargeBinary(), nullable=False),
         sa.Column("block_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", sa.String(length=8), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("sealed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("archive_digest", sa.LargeBinary(), nullable=True),
+        sa.Column("archive_mac", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("tenant_id", "chain", "block_no", name=op.f("pk_seal_blocks")),
     )
     protect("seal_blocks", grants="SELECT, INSERT")

@@ -47,6 +47,7 @@ def settings(**changes: str) -> Settings:
         "REDIS_URL": os.environ["REDIS_URL"],
         "SECRET_KEY": os.environ["SECRET_KEY"],
         "KEY_ENCRYPTION_KEY": os.environ["KEY_ENCRYPTION_KEY"],
+        "AUDIT_KEY": os.environ["AUDIT_KEY"],
         "CLOCK_FILE": "moved",
         "HEADEND_PORT": "0",
     }

@@ -43,7 +43,7 @@ def test_a_published_port_is_on_the_loopback_address(name: str) -> None:
 def test_no_password_stands_in_the_file(name: str) -> None:
     secret = re.compile(r"PASSWORD|SECRET|KEY")
     values = {k: v for k, v in SERVICES[name].get("environment", {}).items() if secret.search(k)}
-    assert {k: v for k, v in values.items() if not re.fullmatch(r"\$\{[A-Z_]+:\?\}", v)} == {}
+    assert {k: v for k, v in values.items() if not re.fullmatch(r"\$\{[A-Z_]+:(\?|-)\}", v)} == {}
 
 
 def test_every_variable_that_compose_asks_for_is_in_the_example() -> None:

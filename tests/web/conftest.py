@@ -59,6 +59,7 @@ def settings_for(folder: Path, **wishes: str) -> Settings:
         "REDIS_URL": os.environ["REDIS_URL"],
         "SECRET_KEY": os.environ["SECRET_KEY"],
         "KEY_ENCRYPTION_KEY": os.environ["KEY_ENCRYPTION_KEY"],
+        "AUDIT_KEY": os.environ["AUDIT_KEY"],
         "DATABASE_POOL_MAX": "4",
         "VAR_DIR": str(folder),
         **wishes,

@@ -31,6 +31,7 @@ from app.launcher.stack import Stack, ensure_stack
 from app.launcher.up import ROOT, run_step
 from app.meters.simulator.control import StreetRefused, ask
 from app.settings import Settings
+from app.tenants.audit_keys import use_audit_keys
 from app.tenants.keys import use_key_encryption_key
 
 READY_S_MAX = 40
@@ -163,6 +164,7 @@ def _seed(env: Mapping[str, str], town: Town, undo: ExitStack) -> Stage:
     undo.callback(use_clock_file, None)
     use_key_encryption_key(settings.key_encryption_key)
     table.install()
+    use_audit_keys(settings.audit_key, settings.audit_keys_old)
     db = Database(settings.database_url)
     undo.callback(db.engine.dispose)
     demo = seed_demo(db, settings, town=town)
