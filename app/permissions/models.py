@@ -60,7 +60,7 @@ class OwnRole(TenantRow, Base):
 
 
 class SecurityPolicy(TenantScoped, Base):
-    """What a tenant asks of its people; a tenant without a row has the defaults of `permissions.security_policy`."""
+    """What a tenant asks of its people; a tenant without a row has the defaults of `security_policies`."""
 
     __tablename__ = "security_policies"
     __table_args__ = (
@@ -93,6 +93,8 @@ class Grant(TenantRow, Base):
     #: Name of a standard role in `permissions.policy`, or the code of one of the tenant's own roles.
     role: Mapped[str] = mapped_column(String(40))
     node_id: Mapped[int]
+    #: From this instant (wall) it gives nothing; null for one without an end.
+    ends_at: Mapped[datetime | None]
 
 
 class UserSession(TenantScoped, Base):

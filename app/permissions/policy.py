@@ -145,6 +145,8 @@ ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     }
 )
 
+STANDARD = frozenset(role.value for role in Role)
+
 #: Whoever holds one of these moves money, power or rights: such a person needs a second factor.
 NEEDS_SECOND_FACTOR = (
     SELLING
@@ -169,8 +171,20 @@ SEPARATED: tuple[tuple[frozenset[Permission], frozenset[Permission]], ...] = (
 class Grant:
     """A role at a node of the tree; it holds for the node and for everything below it."""
 
-    role: Role
+    #: A standard role, or the code of a tenant's own one.
+    role: str
     node_id: int
+    #: What an own role holds; None for a standard one.
+    own: frozenset[Permission] | None = None
+    #: What an own role is called; '' for a standard one.
+    name: str = ""
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """What the role holds: nothing for one that is not known or was withdrawn, so that access fails closed."""
+        if self.own is not None:
+            return self.own
+        return ROLES[Role(self.role)] if self.role in STANDARD else frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +206,10 @@ class Scope:
         """May the user do it at this node?"""
         return node_id in self.nodes(permission)
 
+    def at(self, node_id: int) -> frozenset[Permission]:
+        """What the user may do at this node."""
+        return frozenset(p for p, nodes in self.nodes_by_permission.items() if node_id in nodes)
+
 
 def scope_of(grants: Iterable[Grant], tree: Tree) -> Scope:
     """Unfold grants over the tree. A grant on a node that is gone gives nothing: access fails closed."""
@@ -200,6 +218,57 @@ def scope_of(grants: Iterable[Grant], tree: Tree) -> Scope:
         if grant.node_id not in tree.parents:
             continue
         branch = tree.subtree(grant.node_id)
-        for permission in ROLES[grant.role]:
+        for permission in grant.permissions:
             reach[permission] = reach.get(permission, frozenset()) | branch
     return Scope(MappingProxyType(reach))
+
+
+def known(names: Iterable[str]) -> frozenset[Permission]:
+    """Permissions of these names; what an older version knew and this one does not gives nothing."""
+    return frozenset(Permission(name) for name in names if name in _NAMES)
+
+
+def strangers(names: Iterable[str]) -> list[str]:
+    """Names that are no permission, sorted."""
+    return sorted(set(names) - _NAMES)
+
+
+def joined_sides(permissions: frozenset[Permission]) -> frozenset[Permission]:
+    """Permissions of a set that may not stand together in one role; empty when it keeps them apart."""
+    both = [(one, other) for one, other in SEPARATED if permissions & one and permissions & other]
+    return frozenset(p for one, other in both for p in permissions & (one | other))
+
+
+def joined_in(scope: Scope) -> frozenset[Permission]:
+    """Permissions that would meet at one node in one hand, though they must not; empty when they are kept apart."""
+    clashing: frozenset[Permission] = frozenset()
+    for node_id in frozenset().union(*scope.nodes_by_permission.values()):
+        clashing |= joined_sides(scope.at(node_id))
+    return clashing
+
+
+def beyond(giver: Scope, wanted: Scope, *, aside: frozenset[Permission] = SELLING) -> frozenset[Permission]:
+    """What of a scope the giver does not hold at the same places.
+
+    Selling stands aside: who may appoint never sells, and somebody must appoint the cashier (adr 0016).
+    """
+    return frozenset(p for p, nodes in wanted.nodes_by_permission.items() if p not in aside and nodes - giver.nodes(p))
+
+
+def clipped(viewed: Scope, viewer: Scope) -> Scope:
+    """What a viewer sees as somebody else: never more than the viewer may see, and where the other sells, the counter.
+
+    Safe because nothing can be written meanwhile.
+    """
+    return Scope(
+        MappingProxyType(
+            {
+                p: nodes if p in SELLING else nodes & viewer.nodes(p)
+                for p, nodes in viewed.nodes_by_permission.items()
+                if p in SELLING or nodes & viewer.nodes(p)
+            }
+        )
+    )
+
+
+_NAMES = frozenset(permission.value for permission in Permission)

@@ -81,6 +81,7 @@ def _create_grants() -> None:
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("role", sa.String(length=40), nullable=False),
         sa.Column("node_id", sa.BigInteger(), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["tenant_id", "node_id"], ["nodes.tenant_id", "nodes.id"], name=op.f("fk_grants_node")),
         sa.ForeignKeyConstraint(["tenant_id", "user_id"], ["users.tenant_id", "users.id"], name=op.f("fk_grants_user")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_grants")),

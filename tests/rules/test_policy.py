@@ -9,7 +9,22 @@ import re
 
 import pytest
 
-from app.permissions.policy import PLATFORM_ONLY, ROLES, SELLING, SEPARATED, Grant, Permission, Role, scope_of
+from app.permissions.policy import (
+    PLATFORM_ONLY,
+    ROLES,
+    SELLING,
+    SEPARATED,
+    Grant,
+    Permission,
+    Role,
+    beyond,
+    clipped,
+    joined_in,
+    joined_sides,
+    known,
+    scope_of,
+    strangers,
+)
 from app.tenants.tree import Tree
 
 GROUP = Tree.of([(1, None), (2, 1), (3, 1), (4, 2), (5, 2), (6, 3)])
@@ -127,3 +142,88 @@ def test_a_grant_reaches_its_branch_and_no_further(
     for node in GROUP.ids:
         assert scope.allows(permission, node) is (node in nodes)
     assert (permission in scope.permissions) is bool(nodes)
+
+
+# --- own roles ---
+
+
+def own(*permissions: Permission, at: int = 1) -> Grant:
+    return Grant("own:1", at, frozenset(permissions))
+
+
+def test_an_own_role_gives_what_it_holds_and_a_withdrawn_one_nothing() -> None:
+    assert scope_of([own(Permission.PROPERTY_WALL_READ, at=4)], GROUP).nodes(Permission.PROPERTY_WALL_READ) == {4}
+    assert scope_of([Grant("own:1", 4)], GROUP).permissions == frozenset()
+
+
+def test_names_that_are_no_permission_give_nothing_and_are_named() -> None:
+    said = ["property:wall:read", "moon:cheese:eat", ""]
+    assert known(said) == {Permission.PROPERTY_WALL_READ}
+    assert strangers(said) == ["", "moon:cheese:eat"]
+
+
+# --- what is kept apart ---
+
+SELL, REFUND, DECIDE = Permission.MONEY_TOPUP_SELL, Permission.MONEY_REFUND_GIVE, Permission.APPROVAL_MONEY_DECIDE
+SHIFT, LIGHT = Permission.MONEY_SHIFT_OWN, Permission.SUPPLY_EMERGENCY_GIVE
+
+
+@pytest.mark.parametrize(
+    ("together", "joined"),
+    [
+        ({SELL}, set()),
+        ({REFUND, DECIDE, LIGHT}, set()),
+        ({SELL, REFUND}, {SELL, REFUND}),
+        ({SHIFT, DECIDE}, {SHIFT, DECIDE}),
+        ({SELL, LIGHT}, {SELL, LIGHT}),
+        ({SELL, REFUND, LIGHT, Permission.METER_METER_READ}, {SELL, REFUND, LIGHT}),
+    ],
+)
+def test_one_role_keeps_apart_taking_and_giving(together: set[Permission], joined: set[Permission]) -> None:
+    assert joined_sides(frozenset(together)) == joined
+
+
+@pytest.mark.parametrize(
+    ("grants", "joined"),
+    [
+        ([Grant(CASHIER, 4), Grant(MANAGER, 5)], False),
+        ([Grant(CASHIER, 4), Grant(MANAGER, 4)], True),
+        ([Grant(CASHIER, 4), Grant(MANAGER, 2)], True),
+        ([Grant(CASHIER, 1), Grant(Role.PROPERTY_FINANCE, 6)], True),
+        ([Grant(CASHIER, 4), Grant(Role.READ_ONLY, 1), Grant(Role.METER_ENGINEER, 4)], False),
+        ([Grant(CASHIER, 99), Grant(MANAGER, 99)], False),
+    ],
+)
+def test_one_person_keeps_them_apart_at_every_node(grants: list[Grant], joined: bool) -> None:
+    assert bool(joined_in(scope_of(grants, GROUP))) is joined
+
+
+# --- who may give what ---
+
+
+@pytest.mark.parametrize(
+    ("giver", "given", "missing"),
+    [
+        (Grant(ADMIN, 1), Grant(ADMIN, 1), set()),
+        (Grant(ADMIN, 1), Grant(CASHIER, 4), set()),
+        (Grant(ADMIN, 1), Grant(Role.PLATFORM_OPERATOR, 1), set(PLATFORM_ONLY)),
+        (Grant(MANAGER, 2), Grant(Role.PROPERTY_FINANCE, 4), set()),
+        (Grant(MANAGER, 2), Grant(CASHIER, 5), set()),
+        (Grant(MANAGER, 4), Grant(CASHIER, 5), ROLES[CASHIER] - SELLING),
+        (Grant(MANAGER, 4), Grant(CASHIER, 2), ROLES[CASHIER] - SELLING),
+        (Grant(MANAGER, 4), Grant(Role.GROUP_FINANCE, 4), {Permission.LEGAL_ENTITY_EDIT}),
+        (own(Permission.USER_GRANT_EDIT), Grant(Role.DUTY_OFFICER, 4), ROLES[Role.DUTY_OFFICER]),
+    ],
+)
+def test_nobody_gives_what_they_do_not_hold_there_except_selling(
+    giver: Grant, given: Grant, missing: set[Permission]
+) -> None:
+    assert beyond(scope_of([giver], GROUP), scope_of([given], GROUP)) == missing
+
+
+def test_a_viewer_sees_no_more_than_their_own_and_the_counter() -> None:
+    manager, cashier = scope_of([Grant(MANAGER, 4)], GROUP), scope_of([Grant(CASHIER, 2)], GROUP)
+    seen = clipped(cashier, manager)
+    assert seen.nodes(Permission.PROPERTY_WALL_READ) == {4}
+    assert seen.nodes(SELL) == {2, 4, 5}
+    assert clipped(manager, cashier).permissions == ROLES[MANAGER] & ROLES[CASHIER]
