@@ -2,6 +2,9 @@
 
 The caller holds the wallets' locks whenever an amount changes, so that `accrued_microfen` is at every commit the
 carry plus everything rated and not yet posted.
+
+Rows of a batch are looked up one account at a time, LATERAL and fenced by OFFSET 0: as a plain join, PostgreSQL reads
+the whole property for every batch while its statistics do not know the property yet (`runs.lock_run`).
 """
 
 import json
@@ -40,8 +43,11 @@ _SPANS = text(
     """
     SELECT s.supply_account_id, s.day, s.from_at, s.to_at, s.usage_wh, s.quality
       FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS t(id, day)
-      JOIN usage_spans AS s ON s.tenant_id = :tenant AND s.supply_account_id = t.id AND s.day = t.day
-     WHERE s.from_at >= :first AND s.from_at < :last
+     CROSS JOIN LATERAL (
+           SELECT u.* FROM usage_spans AS u
+            WHERE u.tenant_id = :tenant AND u.supply_account_id = t.id AND u.day = t.day
+              AND u.from_at >= :first AND u.from_at < :last
+           OFFSET 0) AS s
      ORDER BY s.supply_account_id, s.day, s.from_at
     """
 )
@@ -60,7 +66,10 @@ _RATED = text(
     """
     SELECT a.supply_account_id, a.day, a.usage_wh, a.rated_microfen
       FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS t(id, day)
-      JOIN account_days AS a ON a.tenant_id = :tenant AND a.supply_account_id = t.id AND a.day = t.day
+     CROSS JOIN LATERAL (
+           SELECT d.* FROM account_days AS d
+            WHERE d.tenant_id = :tenant AND d.supply_account_id = t.id AND d.day = t.day
+           OFFSET 0) AS a
     """
 )
 
@@ -79,11 +88,12 @@ _STORE = text(
 
 _COSTS = text(
     """
-    SELECT supply_account_id, array_agg(rated_microfen ORDER BY day) AS costs
-      FROM account_days
-     WHERE tenant_id = :tenant AND supply_account_id = ANY(CAST(:ids AS bigint[]))
-       AND day >= :first AND day < :today
-     GROUP BY supply_account_id
+    SELECT t.id, a.costs
+      FROM unnest(CAST(:ids AS bigint[])) AS t(id)
+     CROSS JOIN LATERAL (
+           SELECT array_agg(d.rated_microfen ORDER BY d.day) AS costs FROM account_days AS d
+            WHERE d.tenant_id = :tenant AND d.supply_account_id = t.id AND d.day >= :first AND d.day < :today) AS a
+     WHERE a.costs IS NOT NULL
     """
 )
 

@@ -67,8 +67,10 @@ _UNPOSTED = text(
     """
     SELECT a.supply_account_id, w.id AS wallet_id
       FROM account_days AS a
-      JOIN ledger_accounts AS w ON w.tenant_id = a.tenant_id AND w.supply_account_id = a.supply_account_id
-                               AND w.code = 'wallet'
+     CROSS JOIN LATERAL (
+           SELECT k.id FROM ledger_accounts AS k
+            WHERE k.tenant_id = :tenant AND k.supply_account_id = a.supply_account_id AND k.code = 'wallet'
+           OFFSET 0) AS w
      WHERE a.tenant_id = :tenant AND a.property_id = :property AND a.day = :day
        AND a.rated_microfen <> a.posted_microfen
      ORDER BY a.supply_account_id
@@ -80,12 +82,16 @@ _DIFFERENCES = text(
     """
     SELECT a.supply_account_id, w.id AS wallet_id, a.day, a.revision, s.book_id, s.utility, a.usage_wh,
            a.rated_microfen, a.posted_microfen
-      FROM account_days AS a
-      JOIN supply_accounts AS s ON s.tenant_id = a.tenant_id AND s.id = a.supply_account_id
-      JOIN ledger_accounts AS w ON w.tenant_id = a.tenant_id AND w.supply_account_id = a.supply_account_id
-                               AND w.code = 'wallet'
-     WHERE a.tenant_id = :tenant AND a.supply_account_id = ANY(CAST(:ids AS bigint[]))
-       AND a.day >= :first AND a.day <= :last AND a.rated_microfen <> a.posted_microfen
+      FROM unnest(CAST(:ids AS bigint[]), CAST(:wallets AS bigint[])) AS w(supply_account_id, id)
+     CROSS JOIN LATERAL (
+           SELECT d.* FROM account_days AS d
+            WHERE d.tenant_id = :tenant AND d.supply_account_id = w.supply_account_id
+              AND d.day >= :first AND d.day <= :last AND d.rated_microfen <> d.posted_microfen
+           OFFSET 0) AS a
+     CROSS JOIN LATERAL (
+           SELECT c.book_id, c.utility FROM supply_accounts AS c
+            WHERE c.tenant_id = :tenant AND c.id = w.supply_account_id
+           OFFSET 0) AS s
      ORDER BY s.book_id, s.utility, a.day, a.revision, a.supply_account_id
     """
 )
@@ -153,7 +159,8 @@ def _entry_of(line: _Due) -> tuple[int, str, date, int]:
 
 
 def _differences(session: Session, wallets: Mapping[int, int], first: date, last: date) -> Sequence[Row[Any]]:
-    given = {"tenant": current_tenant_id(), "ids": list(wallets), "first": first, "last": last}
+    ids = {"ids": list(wallets), "wallets": list(wallets.values())}
+    given = {"tenant": current_tenant_id(), **ids, "first": first, "last": last}
     return session.execute(_DIFFERENCES, given).all()
 
 

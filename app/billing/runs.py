@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -14,7 +14,12 @@ ALWAYS = date(2000, 1, 1)
 
 
 def lock_run(session: Session, *, property_id: int, kind: str, period: date = ALWAYS) -> RunCursor:
-    """Take the run's cursor until the unit of work ends: a second worker on the same run waits its turn."""
+    """Take the run's cursor until the unit of work ends: a second worker on the same run waits its turn.
+
+    The unit of work is planned for tenants in general: a tenant that came after the last ANALYZE looks empty to a plan
+    of its own, and each batch would read all of it.
+    """
+    session.execute(text("SET LOCAL plan_cache_mode TO force_generic_plan"))
     key = {"property_id": property_id, "kind": kind, "period": period}
     session.execute(insert(RunCursor).values(tenant_id=current_tenant_id(), **key).on_conflict_do_nothing())
     query = select(RunCursor).filter_by(**key).with_for_update().execution_options(populate_existing=True)

@@ -1,4 +1,8 @@
-"""The set-based statements of `meters.intervals`: dirty meters, mounts, series and spans, thousands at a time."""
+"""The set-based statements of `meters.intervals`: dirty meters, mounts, series and spans, thousands at a time.
+
+What is looked up per meter is LATERAL and fenced by OFFSET 0: PostgreSQL then looks up each meter by its key, and
+never reads the whole property for one batch, whatever its statistics believe.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -155,10 +159,11 @@ def upsert_spans(session: Session, property_id: int, spans: Mapping[SpanKey, Spa
     )
 
 
-def clear_dirty(session: Session, dirty: Mapping[int, DirtyMeter]) -> None:
-    """Clear the marks that were worked off, unless they were raised meanwhile."""
+def clear_dirty(session: Session, property_id: int, dirty: Mapping[int, DirtyMeter]) -> None:
+    """Clear the marks of a property that were worked off, unless they were raised meanwhile."""
     meters, versions = list(dirty), [mark.version for mark in dirty.values()]
-    session.execute(_CLEAR, packed({"t": current_tenant_id(), "meters": meters, "versions": versions}))
+    place = {"t": current_tenant_id(), "property": property_id, "lowest": min(meters), "highest": max(meters)}
+    session.execute(_CLEAR, packed({**place, "meters": meters, "versions": versions}))
 
 
 def keep_rejected(session: Session, rejected: Sequence[tuple[SeriesRow, int, str]]) -> None:
@@ -250,9 +255,8 @@ _BASELINES = text(
 
 _SERIES = text(
     f"SELECT r.meter_id, r.read_at, r.register_wh, r.flag, r.source FROM {_DIRTY}"
-    " JOIN readings r ON r.tenant_id = :t AND r.meter_id = d.meter_id AND r.register = 'total'"
-    " AND r.read_at > d.from_at"
-    " WHERE r.read_at > :lower AND r.read_at <= :upper"
+    " CROSS JOIN LATERAL (SELECT e.* FROM readings e WHERE e.tenant_id = :t AND e.meter_id = d.meter_id"
+    " AND e.register = 'total' AND e.read_at > d.from_at AND e.read_at > :lower AND e.read_at <= :upper OFFSET 0) r"
     " ORDER BY r.meter_id, r.read_at, r.revision"
 )
 
@@ -261,8 +265,8 @@ _STARTS = f"(SELECT u.mount_id, {AT.format('u.from_us')} AS from_at FROM {_FROMS
 
 _SPANS = text(
     f"SELECT s.mount_id, s.from_at, s.to_at, s.supply_account_id, s.day, s.usage_wh, s.quality FROM {_STARTS}"
-    " JOIN usage_spans s ON s.tenant_id = :t AND s.mount_id = d.mount_id AND s.from_at >= d.from_at"
-    " WHERE s.from_at >= :lower AND s.from_at <= :upper"
+    " CROSS JOIN LATERAL (SELECT e.* FROM usage_spans e WHERE e.tenant_id = :t AND e.mount_id = d.mount_id"
+    " AND e.from_at >= d.from_at AND e.from_at >= :lower AND e.from_at <= :upper OFFSET 0) s"
 )
 
 _DELETE_SPANS = text(
@@ -292,10 +296,12 @@ _UPSERT_SPANS = text(
 )
 
 _DONE = unnest("u", meters="meter_id bigint", versions="version bigint")
+# The marks are a queue: counted while it is empty, they look like one row, and a join would compare each with each.
+# IS TRUE keeps the planner from making a join of it: the pairs are hashed once, and only the batch's range is read.
 _CLEAR = text(
-    "DELETE FROM dirty_ranges d"
-    f" USING {_DONE}"
-    " WHERE d.tenant_id = :t AND d.meter_id = u.meter_id AND d.version = u.version"
+    "DELETE FROM dirty_ranges d WHERE d.tenant_id = :t AND d.property_id = :property"
+    " AND d.meter_id BETWEEN :lowest AND :highest"
+    f" AND ((d.meter_id, d.version) IN (SELECT u.meter_id, u.version FROM {_DONE})) IS TRUE"
 )
 
 _HEALED = unnest("u", meters="meter_id bigint", ats="at_us bigint", whs="wh bigint")

@@ -76,7 +76,7 @@ def recompute(
     outcome = _judge_mounts(session, dirty, mounts, zone, cuts)
     days = _write_spans(session, property_id, outcome)
     _keep_findings(session, outcome)
-    interval_rows.clear_dirty(session, dirty)
+    interval_rows.clear_dirty(session, property_id, dirty)
     return Recomputed(days, len(dirty), more=meter_ids is None and len(dirty) == limit)
 
 

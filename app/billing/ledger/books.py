@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -63,14 +63,23 @@ def open_wallets(
     return wallet_ids(session, supply_account_ids=supply_account_ids, code=code)
 
 
+# One at a time by the unique index: as a list, PostgreSQL may compare every account of the tenant with every id.
+_KEPT = text(
+    """
+    SELECT s.id AS supply_account_id, k.id
+      FROM unnest(CAST(:ids AS bigint[])) AS s(id)
+     CROSS JOIN LATERAL (
+           SELECT a.id FROM ledger_accounts AS a
+            WHERE a.tenant_id = :tenant AND a.supply_account_id = s.id AND a.code = :code
+           OFFSET 0) AS k
+    """
+)
+
+
 def wallet_ids(session: Session, *, supply_account_ids: Sequence[int], code: str = "wallet") -> dict[int, int]:
     """Supply account id → ledger account id of its kept account `code`; those without one are absent."""
-    rows = session.execute(
-        select(LedgerAccount.supply_account_id, LedgerAccount.id).where(
-            LedgerAccount.supply_account_id.in_(supply_account_ids), LedgerAccount.code == code
-        )
-    )
-    return {supply_account_id: id_ for supply_account_id, id_ in rows if supply_account_id is not None}
+    given = {"tenant": current_tenant_id(), "ids": list(supply_account_ids), "code": code}
+    return {supply_account_id: id_ for supply_account_id, id_ in session.execute(_KEPT, given)}
 
 
 def account_ids(session: Session, *, book_id: int, codes: Sequence[str]) -> dict[str, int]:

@@ -100,12 +100,16 @@ class _Account:
     keeps_balance: bool
 
 
+# Accounts one at a time by their key: as a list, PostgreSQL may compare every account of the tenant with every id.
 _ACCOUNTS_AND_PERIOD = """
     SELECT a.id, a.side, a.keeps_balance, p.state
       FROM ledger_periods AS p
-      JOIN ledger_accounts AS a ON a.tenant_id = p.tenant_id AND a.book_id = p.book_id
+     CROSS JOIN unnest(%(ids)s::bigint[]) AS d(id)
+     CROSS JOIN LATERAL (
+           SELECT k.id, k.side, k.keeps_balance FROM ledger_accounts AS k
+            WHERE k.tenant_id = %(tenant)s AND k.id = d.id AND k.book_id = p.book_id AND k.currency = %(currency)s
+           OFFSET 0) AS a
      WHERE p.tenant_id = %(tenant)s AND p.book_id = %(book)s AND p.month = %(month)s
-       AND a.id = ANY(%(ids)s::bigint[]) AND a.currency = %(currency)s
        FOR SHARE OF p
 """
 _INSERT_ENTRY = """
