@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -23,7 +24,7 @@ from app.kernel.unit_of_work import unit_of_work
 from app.meters.headend.quiet import pending_work
 from app.notify.models import Notice
 
-LOOK_EVERY_S = 0.01
+LOOK_EVERY_S, LOOK_AGAIN_S = 0.005, 0.001
 #: On a paused clock a report comes at the instant of its message; an older one without report has been lost.
 REPORT_WITHIN = timedelta(hours=1)
 
@@ -48,14 +49,16 @@ def wait_until_quiet(watch: Watch, *, patience_s: int = 30) -> int:
     quiet_looks = looks = 0
     while quiet_looks < 2:
         looks += 1
-        pending = list(pending_things(watch))
+        is_late = time.monotonic() > deadline
+        # One pending thing is enough to go on waiting; all of them are only looked for to be named.
+        pending = list(islice(pending_things(watch), None if is_late else 1))
         quiet_looks = 0 if pending else quiet_looks + 1
-        if pending and time.monotonic() > deadline:
+        if pending and is_late:
             raise NotQuiet(
                 f"still pending after {patience_s} s at {business_now():%Y-%m-%d %H:%M}Z: {'; '.join(pending)}"
             )
         if quiet_looks < 2:
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(LOOK_AGAIN_S if quiet_looks else LOOK_EVERY_S)
     return looks
 
 

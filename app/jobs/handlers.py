@@ -20,6 +20,7 @@ from app.billing.ledger.seals import LEDGER
 from app.billing.supply import judge_again
 from app.jobs import transport
 from app.jobs.timebox import at_most
+from app.jobs.transport import RUN_SECONDS_MAX
 from app.kernel import outbox
 from app.kernel.clock import business_now, wall_now
 from app.kernel.outbox import Delivery
@@ -159,6 +160,25 @@ IN_BATCHES: Mapping[str, Callable[[int], object]] = {
     "anchor": anchor_heads,
     "prune": _prune,
 }
+
+
+def run_due(tenant_id: int, deeds: Sequence[tuple[str, str]]) -> int:
+    """Run deeds (kind, period) of a tenant one after another, each with its own claim. Returns how many were run.
+
+    A deed that fails or takes too long stops none of the others. Raises ExceptionGroup of all failures when the last
+    has had its turn, so that the job counts as failed.
+    """
+    ran, failures = 0, list[Exception]()
+    for kind, period in deeds:
+        try:
+            with at_most(RUN_SECONDS_MAX):
+                ran += run_scheduled(kind, tenant_id, period)
+        except Exception as failure:
+            log.warning("%s of tenant %s for %s failed: %r", kind, tenant_id, period, failure)
+            failures.append(failure)
+    if failures:
+        raise ExceptionGroup(f"deeds of tenant {tenant_id} failed", failures)
+    return ran
 
 
 def run_scheduled(kind: str, tenant_id: int, period: str) -> bool:

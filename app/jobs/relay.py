@@ -6,7 +6,9 @@ It decides nothing and writes nothing: losing it delays work, it never loses any
 import logging
 import signal
 import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import redis
 from sqlalchemy import select, text
@@ -34,6 +36,8 @@ class Relay:
         self.stopping = False
         self._swept_at = 0.0
         self._started: dict[tuple[int, str], str] = {}
+        #: Deeds that were started and not claimed when the sweep looked: (tenant, kind).
+        self._unclaimed: set[tuple[int, str]] = set()
 
     def stop(self, *_: object) -> None:
         """End after the present round."""
@@ -74,17 +78,32 @@ class Relay:
     def _look_after_deeds(self, session: Session, tenant_id: int) -> None:
         """Forget having started what no worker has claimed: its job was lost, or failed."""
         periods = [(deed.kind, period) for deed, period in due(business_now())]
-        for kind, _ in set(periods) - claimed(session, periods=periods):
-            self._started.pop((tenant_id, kind), None)
+        done = claimed(session, periods=periods)
+        for kind, period in periods:
+            if (kind, period) in done:
+                self._unclaimed.discard((tenant_id, kind))
+            elif self._started.pop((tenant_id, kind), None) == period:
+                self._unclaimed.add((tenant_id, kind))
 
     def start_due(self, tenants: Iterable[int]) -> None:
-        """Queue every deed whose period has begun; the worker claims the period, so a second start does nothing."""
+        """Queue every deed whose period has begun, those of a tenant and a queue as one job.
+
+        The worker claims each period by itself, so a second start does nothing.
+        """
         now = business_now()
         for tenant_id in tenants:
-            for deed, period in due(now):
-                if self._started.get((tenant_id, deed.kind)) != period:
-                    self.transport.enqueue_deed(deed.queue, deed.kind, tenant_id, period)
-                    self._started[tenant_id, deed.kind] = period
+            for queue, deeds in self._to_start(tenant_id, now):
+                self.transport.enqueue_deeds(queue, tenant_id, deeds)
+                self._started |= {(tenant_id, kind): period for kind, period in deeds}
+
+    def _to_start(self, tenant_id: int, now: datetime) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+        """Queue and deeds of each job. What went unclaimed goes alone: one that ends its worker drags nobody along."""
+        jobs: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+        for deed, period in due(now):
+            if self._started.get((tenant_id, deed.kind)) != period:
+                alone = deed.kind if (tenant_id, deed.kind) in self._unclaimed else ""
+                jobs[deed.queue, alone].append((deed.kind, period))
+        return [(queue, deeds) for (queue, _), deeds in jobs.items()]
 
     def _pass_on(self, hints: Iterable[Hint]) -> None:
         for hint in hints:

@@ -1,6 +1,7 @@
 """Redis as transport: hints in, RQ jobs out, and the flag that keeps one job per (tenant, consumer) in the queue."""
 
 import logging
+from collections.abc import Sequence
 
 import redis
 from rq import Queue
@@ -10,7 +11,11 @@ from app.jobs.table import QUEUES
 from app.kernel.outbox import Hint
 
 HINTS = "tallyhouse:hints"
+#: What wakes the relay without naming work.
+NOTHING = ""
 RUN_SECONDS_MAX = 600
+#: What a job of scheduled deeds has beyond the time of its deeds, so that a deed is broken off before its job is.
+SPARE_S = 60
 #: A drain whose job was lost is queued again after this; a deed likewise.
 DRAIN_AGAIN_S, DEED_AGAIN_S = 30, 60
 log = logging.getLogger(__name__)
@@ -33,6 +38,10 @@ class Transport:
         except redis.RedisError as lost:
             log.warning("hint lost, the sweep will find it: %s", lost)
 
+    def wake(self) -> None:
+        """Have the relay look at the clock now: it was moved."""
+        self.redis.lpush(HINTS, NOTHING)
+
     def next_hints(self, timeout_s: float) -> set[Hint]:
         """Wait for hints; everything that is there at once is returned together. Empty after the timeout."""
         first = self.redis.brpop([HINTS], timeout=timeout_s)
@@ -51,19 +60,28 @@ class Transport:
         """Events written from now on need a job of their own."""
         self.redis.delete(_flag(hint))
 
-    def enqueue_deed(self, queue: str, kind: str, tenant_id: int, period: str) -> None:
-        """Queue one scheduled deed, at most once in DEED_AGAIN_S."""
-        if self.redis.set(f"tallyhouse:due:{kind}:{tenant_id}:{period}", 1, nx=True, ex=DEED_AGAIN_S):
-            self._enqueue(queue, "app.jobs.handlers.run_scheduled", kind, tenant_id, period)
+    def enqueue_deeds(self, queue: str, tenant_id: int, deeds: Sequence[tuple[str, str]]) -> None:
+        """Queue scheduled deeds (kind, period) of a tenant as one job, each deed at most once in DEED_AGAIN_S."""
+        with self.redis.pipeline(transaction=False) as flags:
+            for kind, period in deeds:
+                flags.set(f"tallyhouse:due:{kind}:{tenant_id}:{period}", 1, nx=True, ex=DEED_AGAIN_S)
+            fresh = [deed for deed, raised in zip(deeds, flags.execute(), strict=True) if raised]
+        if fresh:
+            seconds = RUN_SECONDS_MAX * len(fresh) + SPARE_S
+            self._enqueue(queue, "app.jobs.handlers.run_due", tenant_id, fresh, seconds=seconds)
 
-    def _enqueue(self, queue: str, function: str, *args: object) -> None:
-        self.queues[queue].enqueue_call(function, args=args, timeout=RUN_SECONDS_MAX, result_ttl=0, failure_ttl=3600)
+    def _enqueue(self, queue: str, function: str, *args: object, seconds: int = RUN_SECONDS_MAX) -> None:
+        self.queues[queue].enqueue_call(function, args=args, timeout=seconds, result_ttl=0, failure_ttl=3600)
 
     def idle(self) -> bool:
-        """No hint and no job waits, none runs."""
-        return not self.redis.llen(HINTS) and not any(
-            len(queue) or len(queue.started_job_registry) for queue in self.queues.values()
-        )
+        """No hint and no job waits, none is being handed over, none runs. One round trip; nothing is cleaned up."""
+        with self.redis.pipeline() as counts:
+            counts.llen(HINTS)
+            for queue in self.queues.values():
+                counts.llen(queue.key)
+                counts.llen(queue.intermediate_queue_key)
+                counts.zcard(queue.started_job_registry.key)
+            return not any(counts.execute())
 
 
 def _flag(hint: Hint) -> str:

@@ -12,7 +12,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import select, text
 
 from app.billing.models import AccountDay
-from app.jobs import handlers, table
+from app.jobs import handlers, schedule, table
 from app.jobs.handlers import run_scheduled
 from app.jobs.relay import Relay
 from app.jobs.schedule import DEEDS
@@ -63,6 +63,17 @@ def relay(db, transport, world):
 
 def queued(transport, name=QUEUE):
     return [(job.func_name.rpartition(".")[2], *job.args) for job in transport.queues[name].jobs]
+
+
+def deeds_queued(transport, *names):
+    """Scheduled deeds that wait, job by job: (kind, period) of each."""
+    names = names or sorted(set(table.QUEUES.values()))
+    jobs = [job for name in names for job in queued(transport, name)]
+    return [[tuple(deed) for deed in deeds] for function, _, deeds in jobs if function == "run_due"]
+
+
+def kinds(jobs):
+    return sorted(kind for deeds in jobs for kind, _ in deeds)
 
 
 def work(transport, name=QUEUE):
@@ -158,16 +169,87 @@ def test_readings_whose_event_is_a_dead_letter_are_priced_all_the_same(world, tr
         assert session.scalars(select(DirtyRange)).all() == []
 
 
-def test_every_deed_is_started_once_per_period(world, transport, relay, business_clock):
+@pytest.fixture
+def one_clock(monkeypatch, business_clock):
+    """What follows the computer's clock follows the test's."""
+    monkeypatch.setattr(schedule, "wall_now", business_clock.now)
+
+
+def test_every_deed_is_started_once_per_period(world, transport, relay, business_clock, one_clock):
     relay.start_due([world.tenant_id])
     relay.start_due([world.tenant_id])
-    started = [job for name in sorted(set(table.QUEUES.values())) for job in queued(transport, name)]
-    assert sorted(name for _, name, *_ in started) == sorted(deed.kind for deed in DEEDS)
+    assert kinds(deeds_queued(transport)) == sorted(deed.kind for deed in DEEDS)
+    before, after = business_clock.now(), business_clock.now() + timedelta(minutes=1)
+    business_clock.set(after)
+    relay.start_due([world.tenant_id])
+    due_anew = [deed.kind for deed in DEEDS if deed.by_wall or deed.period_at(before) != deed.period_at(after)]
+    assert {"expire_commands", "judge_stops", "expire_holds"} <= set(due_anew)
+    assert kinds(deeds_queued(transport)) == sorted([deed.kind for deed in DEEDS] + due_anew)
+
+
+def test_the_deeds_of_a_tenant_and_a_queue_are_one_job(make_world, transport, relay, one_clock):
+    tenants = [make_world().tenant_id, make_world().tenant_id]
+    relay.start_due(tenants)
+    for name in set(table.QUEUES.values()):
+        jobs = queued(transport, name)
+        assert [tenant_id for _, tenant_id, _ in jobs] == tenants
+        assert kinds(deeds_queued(transport, name)) == sorted(2 * [d.kind for d in DEEDS if d.queue == name])
+
+
+def test_a_deed_that_fails_stops_none_of_the_others(world, monkeypatch, business_clock):
+    def fail(_):
+        raise NotFound(thing="property")
+
+    deeds = [("expire_holds", "2026-07-15T10:00"), ("close_days", "2026-07-15T10"), ("open_periods", "2026-07-15")]
+    with monkeypatch.context() as broken:
+        broken.setitem(handlers.SCHEDULED, "expire_holds", fail)
+        broken.setitem(handlers.IN_BATCHES, "close_days", fail)
+        with pytest.raises(ExceptionGroup) as failed:
+            handlers.run_due(world.tenant_id, deeds)
+    assert [type(failure) for failure in failed.value.exceptions] == [NotFound, NotFound]
+    with unit_of_work(world.tenant_id) as session:
+        assert session.scalars(select(ScheduleRun.kind)).all() == ["open_periods"]
+    assert handlers.run_due(world.tenant_id, deeds) == 2
+    assert handlers.run_due(world.tenant_id, deeds) == 0
+
+
+def test_a_deed_that_takes_too_long_leaves_the_others_their_turn(world, monkeypatch, business_clock):
+    monkeypatch.setattr(handlers, "RUN_SECONDS_MAX", 1)
+    monkeypatch.setitem(handlers.SCHEDULED, "expire_holds", lambda _: threading.Event().wait(30))
+    with pytest.raises(ExceptionGroup) as failed:
+        handlers.run_due(world.tenant_id, [("expire_holds", "2026-07-15T10:00"), ("open_periods", "2026-07-15")])
+    assert [type(failure) for failure in failed.value.exceptions] == [TookTooLong]
+    with unit_of_work(world.tenant_id) as session:
+        assert session.scalars(select(ScheduleRun.kind)).all() == ["open_periods"]
+
+
+def test_a_deed_that_went_unclaimed_goes_alone(world, transport, relay, business_clock):
+    """What ended its worker must not take the others of its job along a second time."""
+    relay.start_due([world.tenant_id])
+    transport.redis.flushdb()
+    assert run_scheduled("expire_holds", world.tenant_id, named("expire_holds", business_clock.now()))
+    relay.sweep([world.tenant_id])
     business_clock.set(business_clock.now() + timedelta(minutes=1))
     relay.start_due([world.tenant_id])
-    assert (
-        len([job for name in sorted(set(table.QUEUES.values())) for job in queued(transport, name)]) == len(DEEDS) + 4
-    )
+    money = [[kind for kind, _ in deeds] for deeds in deeds_queued(transport, "money")]
+    assert sorted(money) == [["close_days"], ["expire_holds"], ["open_periods"]]
+
+
+def named(kind, now):
+    return next(deed for deed in DEEDS if deed.kind == kind).period_at(now)
+
+
+def test_a_moved_clock_wakes_the_relay(transport):
+    transport.wake()
+    assert transport.next_hints(30) == set()
+    assert transport.idle()
+
+
+def test_a_job_on_its_way_to_a_worker_is_not_idle(world, transport):
+    transport.enqueue_drain((world.tenant_id, CONSUMER))
+    queue = transport.queues[QUEUE]
+    transport.redis.lmove(queue.key, queue.intermediate_queue_key)
+    assert not transport.idle()
 
 
 def test_every_deed_of_the_table_runs_and_is_claimed(world, transport, relay, business_clock):
@@ -187,7 +269,7 @@ def test_a_deed_whose_job_was_lost_is_started_again(world, transport, relay, bus
     assert queued(transport, "money") == []
     relay.sweep([world.tenant_id])
     relay.start_due([world.tenant_id])
-    assert len([job for name in sorted(set(table.QUEUES.values())) for job in queued(transport, name)]) == len(DEEDS)
+    assert kinds(deeds_queued(transport)) == sorted(deed.kind for deed in DEEDS)
     for name in sorted(set(table.QUEUES.values())):
         work(transport, name)
     relay.sweep([world.tenant_id])

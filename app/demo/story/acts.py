@@ -21,7 +21,8 @@ from app.kernel.quantity import format_kwh
 from app.meters.models import Gateway, Meter
 from app.meters.simulator.control import ask
 
-PACE = timedelta(hours=6)
+#: The stride of the clock while the story's homes only use what they have: each ends when all is quiet.
+PACE = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)

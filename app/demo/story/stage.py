@@ -76,6 +76,7 @@ class Stage:
     def advance(self, to: datetime) -> None:
         """Move the paused clock on and let the product do what is due. Raises NotQuiet."""
         move_clock(to=to, rate=0)
+        self.watch.transport.wake()
         self.settle()
 
 
@@ -163,8 +164,8 @@ def _seed(env: Mapping[str, str], town: Town, undo: ExitStack) -> Stage:
     use_clock_file(settings.clock_file)
     undo.callback(use_clock_file, None)
     use_key_encryption_key(settings.key_encryption_key)
-    table.install()
     use_audit_keys(settings.audit_key, settings.audit_keys_old)
+    table.install()
     db = Database(settings.database_url)
     undo.callback(db.engine.dispose)
     demo = seed_demo(db, settings, town=town)

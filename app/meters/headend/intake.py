@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 class Intake:
     """Queues per tenant, each emptied by its own task, so that one tenant's long transaction delays no other."""
 
-    def __init__(self, blocking: Blocking) -> None:
-        self._blocking = blocking
+    def __init__(self, blocking: Blocking, *, collect_s: float = COLLECT_S) -> None:
+        self._blocking, self._collect_s = blocking, collect_s
         self._queues: dict[int, asyncio.Queue[Heard | Lost]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
@@ -56,7 +56,7 @@ class Intake:
         queue = self._queues[tenant_id]
         while True:
             batch = [await queue.get()]
-            await asyncio.sleep(COLLECT_S)
+            await asyncio.sleep(self._collect_s)
             while len(batch) < BATCH_MAX and not queue.empty():
                 batch.append(queue.get_nowait())
             await self._write(tenant_id, batch)

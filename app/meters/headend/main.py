@@ -16,7 +16,7 @@ from app.meters.epoch import use_epoch_file
 from app.meters.headend.blocking import Blocking
 from app.meters.headend.dialler import Dialler
 from app.meters.headend.dispatch import Dispatcher
-from app.meters.headend.intake import Intake
+from app.meters.headend.intake import COLLECT_S, Intake
 from app.meters.headend.registry import Registry
 from app.meters.headend.server import DialInServer
 from app.meters.wake import CHANNEL
@@ -24,7 +24,9 @@ from app.settings import Settings
 
 THREADS = 6
 #: How often a line looks at the business clock: a moved clock must be noticed at once.
-TICK_MOVED_S, TICK_S = 0.03, 0.5
+TICK_MOVED_S, TICK_S = 0.01, 0.5
+#: How long a reading waits for company while the clock is moved: a street is small, and somebody waits for it.
+COLLECT_MOVED_S = 0.015
 REDIS_AGAIN_S = 2.0
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class HeadEnd:
         holder = settings.headend_name or f"{socket.gethostname()}:{os.getpid()}"
         self._settings = settings
         self._blocking = Blocking(db, threads=THREADS)
-        self.intake = Intake(self._blocking)
+        self.intake = Intake(self._blocking, collect_s=COLLECT_MOVED_S if settings.clock_file else COLLECT_S)
         self.registry = Registry(
             holder=holder,
             blocking=self._blocking,

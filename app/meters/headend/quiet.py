@@ -36,9 +36,14 @@ def pending_work(session: Session, *, poll_s: int, now: datetime) -> PendingWork
     due_at = due_instant(now, poll_s)
     behind = select(func.count()).where(Meter.gateway_id.in_(online))
     late = or_(Meter.answered_at.is_(None), Meter.answered_at < due_at)
-    return PendingWork(
-        commands=session.scalar(commands.select_from(Command)) or 0,
-        polls=session.scalar(behind.where(Meter.online.is_(True), late).select_from(Meter)) or 0,
-        unheard=session.scalar(behind.where(Meter.online.is_(False), Meter.answered_at.is_(None)).select_from(Meter))
-        or 0,
-    )
+    polls = behind.where(Meter.online.is_(True), late)
+    unheard = behind.where(Meter.online.is_(False), Meter.answered_at.is_(None))
+    # One statement: whoever waits asks again and again.
+    counts = session.execute(
+        select(
+            commands.select_from(Command).scalar_subquery(),
+            polls.select_from(Meter).scalar_subquery(),
+            unheard.select_from(Meter).scalar_subquery(),
+        )
+    ).one()
+    return PendingWork(*counts)
