@@ -2,15 +2,19 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
 from app.cli.groups import in_group
 from app.cli.ledger import CHAINS, tenants_of, verdict
-from app.cli.surroundings import here
+from app.cli.surroundings import here, read_settings
 from app.kernel.actor import Actor
 from app.kernel.clock import wall_now
+from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
+from app.permissions.security_policies import security_policy
 from app.tenants.anchor_files import AnchorFiles
 from app.tenants.anchors import (
     Anchor,
@@ -22,7 +26,9 @@ from app.tenants.anchors import (
     restored_over,
     use_anchor_sink,
 )
+from app.tenants.archives import read_archive
 from app.tenants.audit import record
+from app.tenants.retire import retire as retire_blocks
 from app.tenants.seals import verify_chain
 
 OPERATOR = Actor.system("operator-cli")
@@ -101,6 +107,44 @@ def restored(group_id: int, reason: str) -> None:
         )
     for head in heads:
         click.echo(f"group {group_id}: {head.chain}: goes on after block {head.block_no}")
+
+
+@audit.command()
+@_group
+@click.option("--before", type=click.DateTime(["%Y-%m-%d"]), required=True, help="blocks sealed before this day (UTC)")
+@click.option("--to", "folder", type=click.Path(path_type=Path), help="folder of the archive; else below VAR_DIR")
+def retire(group_id: int, before: datetime, folder: Path | None) -> None:
+    """As the owner: send the oldest blocks to a verified archive and delete their records here."""
+    settings = here().settings
+    if not settings.database_owner_url:
+        raise click.ClickException("DATABASE_OWNER_URL is not set: only the owner of the tables deletes records")
+    owner = Database(settings.database_owner_url)
+    try:
+        with unit_of_work(group_id, db=owner) as session:
+            path, manifest = retire_blocks(
+                session,
+                before=before.replace(tzinfo=UTC),
+                keep_days=security_policy(session).audit_keep_days,
+                folder=folder or settings.var_path / "archive",
+                by=OPERATOR,
+            )
+    except FileExistsError as there:
+        raise click.ClickException(f"{there.filename} is there already: move it away, it is not overwritten") from there
+    finally:
+        owner.engine.dispose()
+    click.echo(f"{path}: {manifest.records} records of blocks {manifest.first_block} to {manifest.last_block}")
+
+
+@audit.command("check-archive")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def check_archive(path: Path) -> None:
+    """Verify an archive from its manifest down to every record, with the audit keys and without the database."""
+    read_settings()
+    manifest = read_archive(path)
+    click.echo(
+        f"{path}: group {manifest.tenant_id}, {manifest.records} records of blocks {manifest.first_block} to"
+        f" {manifest.last_block}, intact"
+    )
 
 
 def files() -> AnchorFiles:

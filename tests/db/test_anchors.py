@@ -170,9 +170,11 @@ def forge(world: World, owner_url: str, record_id: int, key_id: str) -> None:
 def owner(owner_url: str, world: World) -> Iterator[Session]:
     """A unit of work as the owner of the tables."""
     database = Database(owner_url)
-    with unit_of_work(world.tenant_id, db=database) as session:
-        yield session
-    database.engine.dispose()
+    try:
+        with unit_of_work(world.tenant_id, db=database) as session:
+            yield session
+    finally:
+        database.engine.dispose()
 
 
 LINES: list[tuple[str, Callable[[list[str]], list[str]], tuple[str, str]]] = [
