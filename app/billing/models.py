@@ -114,7 +114,7 @@ class PriceVersion(TenantRow, Base):
 
     __tablename__ = "price_versions"
     __table_args__ = (
-        UniqueConstraint("tenant_id", "plan_id", "effective_from", name="effective_from"),
+        UniqueConstraint("tenant_id", "plan_id", "effective_from", "issue", name="effective_from"),
         ForeignKeyConstraint(["tenant_id", "plan_id"], ["price_plans.tenant_id", "price_plans.id"], name="plan"),
         CheckConstraint("price >= 0 AND price < 1000", name="price_range"),
         CheckConstraint("price = round(price, 5)", name="price_at_most_five_decimals"),
@@ -125,9 +125,29 @@ class PriceVersion(TenantRow, Base):
     effective_from: Mapped[datetime]
     #: Yuan per kWh (per m³ for water).
     price: Mapped[Decimal] = mapped_column(Numeric(12, 8))
+    #: How many prices of the plan were withdrawn from this very instant before this one was published.
+    issue: Mapped[int] = mapped_column(server_default=text("0"))
     #: `user:<id>`.
     published_by: Mapped[str] = mapped_column(String(60))
     published_at: Mapped[datetime]
+
+
+class PriceWithdrawal(TenantScoped, Base):
+    """A published price that was taken back before its instant came: it never counts. Append-only like the price."""
+
+    __tablename__ = "price_withdrawals"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "price_version_id"], ["price_versions.tenant_id", "price_versions.id"], name="price_version"
+        ),
+        {"info": {"grants": "SELECT, INSERT"}},
+    )
+
+    price_version_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    #: `user:<id>`.
+    withdrawn_by: Mapped[str] = mapped_column(String(60))
+    #: Business instant, before the price's own.
+    withdrawn_at: Mapped[datetime]
 
 
 class PlanAssignment(TenantRow, Base):

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 
-from sqlalchemy import ARRAY, BigInteger, bindparam, func, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.billing.models import PlanAssignment, PricePlan, PriceVersion
+from app.billing.models import PlanAssignment, PricePlan, PriceVersion, PriceWithdrawal
 from app.billing.tariffs.plans import FlatPrice, PlanTimeline, PlanVersion
 from app.kernel.actor import Actor
 from app.kernel.clock import business_now
@@ -69,6 +69,14 @@ class PriceTimeTaken(AppError):
     )
 
 
+class PriceAlreadyInForce(AppError):
+    """Somebody would withdraw a price that counts already: usage was or will be priced by it."""
+
+    code, status = "price_already_in_force", 409
+    message_zh = "该价格已经生效，不能撤回。请发布新的价格，从今后的时间起生效。"
+    message_en = "This price is in force already and cannot be withdrawn. Publish a new price from a later time."
+
+
 def create_plan(session: Session, *, property_id: int, name: str, utility: str = "electricity") -> PricePlan:
     """Make a price plan without prices yet. Raises PlanNameUnfit, PlanNameTaken."""
     name = name.strip()
@@ -92,15 +100,22 @@ def publish_price(
     """
     FlatPrice(price)
     now = business_now()
-    times = set(session.scalars(select(PriceVersion.effective_from).where(PriceVersion.plan_id == plan.id)))
+    of_plan = select(PriceVersion.effective_from).where(PriceVersion.plan_id == plan.id)
+    times = set(session.scalars(of_plan.where(counts())))
     if times and effective_from < now:
         raise PriceBackdated()
     if effective_from > now + PRICE_AHEAD_MAX:
         raise PriceTooFarAhead()
     if effective_from in times:
         raise PriceTimeTaken()
+    before = session.scalars(of_plan.where(PriceVersion.effective_from == effective_from)).all()
     version = PriceVersion(
-        plan_id=plan.id, effective_from=effective_from, price=price, published_by=str(by), published_at=now
+        plan_id=plan.id,
+        effective_from=effective_from,
+        price=price,
+        issue=len(before),
+        published_by=str(by),
+        published_at=now,
     )
     session.add(version)
     session.flush()  # allow: flush - the caller shows the version's id
@@ -114,6 +129,50 @@ def publish_price(
     )
     _price_anew(session, _assigned_to(session, plan), effective_from)
     return version
+
+
+def withdraw_price(session: Session, *, plan: PricePlan, price_version_id: int, by: Actor) -> None:
+    """Take back a published price before its instant comes; it then never counts. Repeating it changes nothing.
+
+    Raises NotFound, PriceAlreadyInForce.
+    """
+    version = session.scalar(
+        select(PriceVersion).where(PriceVersion.id == price_version_id, PriceVersion.plan_id == plan.id)
+    )
+    if version is None:
+        raise NotFound(thing="price_version")
+    now = business_now()
+    if version.effective_from <= now:
+        raise PriceAlreadyInForce()
+    row = {
+        "tenant_id": current_tenant_id(),
+        "price_version_id": version.id,
+        "withdrawn_by": str(by),
+        "withdrawn_at": now,
+    }
+    taken = insert(PriceWithdrawal).values(row).on_conflict_do_nothing().returning(PriceWithdrawal.price_version_id)
+    if session.scalar(taken) is None:
+        return
+    record(
+        session,
+        deed="plan:price:withdraw",
+        subject=f"price_versions:{version.id}",
+        actor=by,
+        property_id=plan.property_id,
+        facts={
+            "plan_id": plan.id,
+            "price": str(version.price),
+            "effective_from": version.effective_from.isoformat(),
+        },
+    )
+
+
+def counts() -> ColumnElement[bool]:
+    """Of price versions, those nobody has withdrawn."""
+    taken_back = select(PriceWithdrawal.price_version_id).where(
+        PriceWithdrawal.tenant_id == PriceVersion.tenant_id, PriceWithdrawal.price_version_id == PriceVersion.id
+    )
+    return ~taken_back.exists()
 
 
 def assign_plan(
@@ -212,7 +271,7 @@ def _assignments(session: Session, ids: list[int]) -> dict[int, tuple[tuple[int,
 def _versions(session: Session, plan_ids: Collection[int]) -> dict[int, list[PlanVersion]]:
     rows = session.execute(
         select(PriceVersion.plan_id, PriceVersion.id, PriceVersion.effective_from, PriceVersion.price)
-        .where(PriceVersion.plan_id.in_(plan_ids))
+        .where(PriceVersion.plan_id.in_(plan_ids), counts())
         .order_by(PriceVersion.plan_id, PriceVersion.effective_from)
     ).all()
     return {

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.billing.alarms import alarm_policy
 from app.billing.low_balance import notices_of, proofs_of
 from app.billing.models import Agreement, PlanAssignment, PriceVersion, StopFreeze, SupplyAccount
+from app.billing.plans import counts
 from app.billing.stop_calendar import window_rule
 from app.billing.stop_policy import Basis, DataQuality, DebtKind, StopFacts, TripCounts, Weather
 from app.billing.stop_windows import UsageClass, WindowRule
@@ -143,6 +144,7 @@ def _plan_is_settled(session: Session, supply_account_id: int, now: datetime) ->
         PriceVersion.plan_id == PlanAssignment.plan_id,
         PriceVersion.effective_from > since,
         PriceVersion.effective_from <= now,
+        counts(),
     )
     return not session.scalars(select(or_(new_plan, new_price))).one()
 

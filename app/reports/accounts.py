@@ -10,6 +10,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from app.billing.wallets import AVAILABLE_FEN
+from app.reports.prices import COUNTS
 from app.reports.room_states import IN_SCOPE, ROOMS, STATE, SUPPLY
 from app.reports.stop_outlook import OUTLOOK, OUTLOOK_JOINS
 
@@ -117,7 +118,7 @@ _HEADER = text(f"""
     {SUPPLY} {OUTLOOK_JOINS}
     LEFT JOIN LATERAL (
         SELECT pp.name, pp.public_id, (SELECT v.price FROM price_versions v WHERE v.tenant_id = pp.tenant_id
-               AND v.plan_id = pp.id AND v.effective_from <= :now ORDER BY v.effective_from DESC LIMIT 1) AS price
+               AND v.plan_id = pp.id AND v.effective_from <= :now AND {COUNTS} ORDER BY v.effective_from DESC LIMIT 1) AS price
         FROM plan_assignments pa JOIN price_plans pp ON pp.tenant_id = pa.tenant_id AND pp.id = pa.plan_id
         WHERE pa.tenant_id = :tenant AND pa.supply_account_id = sa.id AND pa.effective_from <= :now
         ORDER BY pa.effective_from DESC LIMIT 1) plan ON true

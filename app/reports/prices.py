@@ -26,7 +26,12 @@ def price_versions(session: Session, *, tenant_id: int, plan_id: int) -> Sequenc
     return session.execute(_VERSIONS, {"tenant": tenant_id, "plan": plan_id}).all()
 
 
-_PLANS = text("""
+#: Of versions `v`, those nobody has withdrawn.
+COUNTS = """
+    NOT EXISTS (SELECT 1 FROM price_withdrawals w WHERE w.tenant_id = v.tenant_id AND w.price_version_id = v.id)
+"""
+
+_PLANS = text(f"""
     SELECT pp.id, pp.public_id::text AS public_id, pp.name, pp.utility, pp.property_id, n.name AS property,
            cur.price, cur.effective_from, nxt.price AS next_price, nxt.effective_from AS next_from,
            (SELECT count(DISTINCT supply_account_id) FROM plan_assignments pa
@@ -34,17 +39,20 @@ _PLANS = text("""
     FROM price_plans pp
     JOIN nodes n ON n.tenant_id = pp.tenant_id AND n.id = pp.property_id
     LEFT JOIN LATERAL (SELECT price, effective_from FROM price_versions v WHERE v.tenant_id = pp.tenant_id
-         AND v.plan_id = pp.id AND v.effective_from <= :now ORDER BY v.effective_from DESC LIMIT 1) cur ON true
+         AND v.plan_id = pp.id AND v.effective_from <= :now AND {COUNTS} ORDER BY v.effective_from DESC LIMIT 1) cur ON true
     LEFT JOIN LATERAL (SELECT price, effective_from FROM price_versions v WHERE v.tenant_id = pp.tenant_id
-         AND v.plan_id = pp.id AND v.effective_from > :now ORDER BY v.effective_from LIMIT 1) nxt ON true
+         AND v.plan_id = pp.id AND v.effective_from > :now AND {COUNTS} ORDER BY v.effective_from LIMIT 1) nxt ON true
     WHERE pp.tenant_id = :tenant AND pp.property_id = ANY(:properties)
       AND (CAST(:plan AS uuid) IS NULL OR pp.public_id = CAST(:plan AS uuid))
     ORDER BY n.name, pp.name, pp.id
 """)
 
 _VERSIONS = text("""
-    SELECT v.id, v.effective_from, v.price, v.published_by, v.published_at, u.name AS publisher
+    SELECT v.id, v.effective_from, v.price, v.published_by, v.published_at, u.name AS publisher,
+           w.withdrawn_by, w.withdrawn_at, x.name AS withdrawer
     FROM price_versions v
     LEFT JOIN users u ON u.tenant_id = v.tenant_id AND v.published_by = 'user:' || u.id
-    WHERE v.tenant_id = :tenant AND v.plan_id = :plan ORDER BY v.effective_from DESC
+    LEFT JOIN price_withdrawals w ON w.tenant_id = v.tenant_id AND w.price_version_id = v.id
+    LEFT JOIN users x ON x.tenant_id = w.tenant_id AND w.withdrawn_by = 'user:' || x.id
+    WHERE v.tenant_id = :tenant AND v.plan_id = :plan ORDER BY v.effective_from DESC, v.id DESC
 """)

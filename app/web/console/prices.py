@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from flask import flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.billing.plans import access_plan, create_plan, publish_price
+from app.billing.plans import PriceAlreadyInForce, access_plan, create_plan, publish_price, withdraw_price
 from app.billing.tariffs.plans import FlatPrice, change_share, is_large_change
 from app.kernel.clock import business_now
 from app.kernel.errors import AppError, Invalid, NotFound
@@ -67,11 +67,26 @@ def publish(public_id: object) -> ResponseReturnValue:
     return redirect(url_for("console.plan", public_id=public_id), 303)
 
 
+@console.post("/plans/<uuid:public_id>/versions/<int:version_id>/withdraw")
+@requires(Permission.PLAN_PRICE_PUBLISH)
+def withdraw(public_id: object, version_id: int) -> ResponseReturnValue:
+    """Take back a price before it takes effect; say so when it is too late. Raises NotFound."""
+    allowed = scope(Permission.PLAN_PRICE_PUBLISH)
+    target = access_plan(g.session, public_id=public_id, allowed=allowed)  # type: ignore[arg-type]
+    try:
+        withdraw_price(g.session, plan=target, price_version_id=version_id, by=actor())
+    except PriceAlreadyInForce as refused:
+        flash(refused.message(locale()), "bad")
+    else:
+        flash(_("已撤回：该价格不会生效，仍按原单价计价。"), "good")
+    return redirect(url_for("console.plan", public_id=public_id), 303)
+
+
 def _change(plan_id: int, wanted: Decimal, since: datetime) -> dict[str, Any]:
     """What publishing would change. Raises PriceTooFine, PriceNegative, PriceUnreadable."""
     FlatPrice(wanted)
     versions = price_versions(g.session, tenant_id=g.tenant_id, plan_id=plan_id)
-    old = next((v.price for v in versions if v.effective_from <= since), None)
+    old = next((v.price for v in versions if v.effective_from <= since and not v.withdrawn_at), None)
     share = change_share(old, wanted)
     percent = None if share is None else f"{share * 100:+.0f}%"
     return {"old": old, "new": wanted, "since": since, "percent": percent, "large": is_large_change(old, wanted)}
