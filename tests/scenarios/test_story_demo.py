@@ -95,7 +95,7 @@ def test_the_sign_ins_open_and_the_token_is_kept(home: tuple[Database, Settings]
     where = {"settings": settings, "tenant_id": seeded.tenant_id, "property_id": seeded.properties[HEFENG.name]}
     token = api_token(db, **where)
     assert api_token(db, **where) == token
-    assert find_token(db, token).property_id == seeded.properties[HEFENG.name]
+    assert find_token(db, token).property_ids == {seeded.properties[HEFENG.name]}
     assert Path(settings.var_dir, "demo_token").stat().st_mode & 0o077 == 0
 
 
