@@ -10,9 +10,9 @@ from app.cli.groups import in_group
 from app.kernel.actor import Actor
 from app.kernel.clock import wall_now
 from app.permissions.models import ApiToken, User
+from app.permissions.names import plain_login
 from app.permissions.policy import Permission, Role
 from app.permissions.service import create_user, disable_user, grant_role, set_password, withdraw_role
-from app.permissions.sign_in import plain_login
 from app.permissions.tokens import issue_token, revoke_token
 from app.tenants.access import or_not_found
 from app.tenants.models import Node
@@ -82,8 +82,9 @@ def disable(group_id: int, login: str) -> None:
 @_group
 @click.argument("node_id", type=int)
 @click.argument("name")
-@click.option("--days", default=365, show_default=True, type=click.IntRange(1, 3650), help="how long it is good")
-def token(group_id: int, node_id: int, name: str, days: int) -> None:
+@click.option("--days", default=365, show_default=True, type=click.IntRange(1, 731), help="how long it is good")
+@click.option("--from", "addresses", multiple=True, help="address or CIDR range it may come from; may be repeated")
+def token(group_id: int, node_id: int, name: str, days: int, addresses: tuple[str, ...]) -> None:
     """Issue an API token for the readings of a node: a property, or all below. Printed once, kept nowhere."""
     with in_group(group_id) as session:
         raw = issue_token(
@@ -92,6 +93,7 @@ def token(group_id: int, node_id: int, name: str, days: int) -> None:
             name=name,
             permissions=[Permission.READING_IMPORT_LOAD],
             expires_at=wall_now() + timedelta(days=days),
+            addresses=addresses,
             by=OPERATOR,
         )
     click.echo(raw)

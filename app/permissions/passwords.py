@@ -1,33 +1,29 @@
 """Passwords: what is accepted, how it is kept, and a check that takes as long when nobody has the name."""
 
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.kernel.errors import AppError
+from app.permissions.common_passwords import is_common
 
 LENGTH_MIN = 10
 LENGTH_MAX = 128
 
-#: Ten characters or more and still among the first that are tried.
-COMMON = frozenset(
-    # One string, because a list of words would take a line each.
-    " ".join(
-        (
-            "1234567890 0123456789 12345678910 123456789a a123456789 1qaz2wsx3edc q1w2e3r4t5 qwertyuiop",
-            "qwerty12345 qwerty123456 password12 password123 password1234 passw0rd123 p@ssw0rd123 administrator",
-            "admin12345 admin123456 admin@12345 iloveyou123 woaini1314520 woaini5201314 5201314520 1314520131",
-            "1111111111 0000000000 8888888888 6666666666 1122334455 9876543210 0987654321 abcdefghij abc1234567",
-            "abcd123456 aa12345678 zxcvbnm123 asdfghjkl1 letmein1234 welcome123 welcome1234 changeme123",
-            "tallyhouse tallyhouse1 zhanghao123 mima123456 mima12345678 wuye123456",
-        )
-    ).split()
-)
+#: How many passwords one process checks at once, and how many wait for a turn, and how long: a flood of sign-ins
+#: must leave threads and processors to the other pages.
+CHECKED_AT_ONCE, WAITING_MAX, WAIT_S_MAX = 2, 2, 1
+RETRY_AFTER_S = 2
 
 # 19 MiB and two passes: enough against a stolen table, small enough for eight web threads in one process.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 _nobodys_hash = _hasher.hash(secrets.token_hex(16))
+_turns = threading.BoundedSemaphore(CHECKED_AT_ONCE)
+_queue = threading.BoundedSemaphore(CHECKED_AT_ONCE + WAITING_MAX)
 
 
 class PasswordTooShort(AppError):
@@ -54,14 +50,37 @@ class PasswordCommon(AppError):
     message_en = "This password is too easy to guess. Choose another, without the sign-in name."
 
 
+class SignInBusy(AppError):
+    """More people sign in at this moment than passwords can be checked; nothing was counted against anybody."""
+
+    code, status = "sign_in_busy", 429
+    message_zh = "当前登录人数较多，请在 {wait_s} 秒后再试。您的输入没有计入错误次数。"
+    message_en = "Many people are signing in right now. Please try again in {wait_s} seconds; no failure was counted."
+
+
+@contextmanager
+def hashing() -> Iterator[None]:
+    """A turn for checking a password. Raises SignInBusy when too many wait already, or for too long."""
+    if not _queue.acquire(blocking=False):
+        raise SignInBusy(wait_s=RETRY_AFTER_S)
+    try:
+        if not _turns.acquire(timeout=WAIT_S_MAX):
+            raise SignInBusy(wait_s=RETRY_AFTER_S)
+        try:
+            yield
+        finally:
+            _turns.release()
+    finally:
+        _queue.release()
+
+
 def hash_password(password: str, *, login: str) -> str:
     """The argon2id hash to keep. Raises, in this order: PasswordTooShort, PasswordTooLong, PasswordCommon."""
     if len(password) < LENGTH_MIN:
         raise PasswordTooShort(length_min=LENGTH_MIN)
     if len(password) > LENGTH_MAX:
         raise PasswordTooLong(length_max=LENGTH_MAX)
-    plain = password.lower()
-    if plain in COMMON or len(set(plain)) < 4 or login.lower() in plain:
+    if is_common(password) or login.lower() in password.lower():
         raise PasswordCommon()
     return _hasher.hash(password)
 

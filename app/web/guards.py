@@ -6,25 +6,35 @@ is held somewhere in the person's scope → CSRF. Which *place* the deed is held
 `access_*` functions, which answer 404 for "not yours" and "not there" alike.
 """
 
+import json
 import re
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from flask import Flask, Response, abort, current_app, g, redirect, request, url_for
+from flask import Flask, Response, abort, current_app, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf import CSRFProtect
 
+from app.kernel.actor import Actor
 from app.kernel.errors import AppError, Forbidden
 from app.permissions.policy import Permission
+from app.permissions.step_up import is_fresh
+from app.permissions.view_as import ViewingOnly
 from app.settings import Settings
+from app.tenants import audit
+from app.web.words import _
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 BODY_MAX_BYTES = 8 * 1024 * 1024
 FORM_PARTS_MAX = 2000
+#: A form larger than this is not carried over the page that asks for a factor.
+KEPT_LENGTH_MAX = 100_000
 #: Addresses of static files carry their digest, so a browser may keep them for a year.
 STATIC_KEPT_S = 31_536_000
 
@@ -58,7 +68,13 @@ def signed_in(view: View) -> View:
     return view
 
 
-def requires(permission: Permission, *, fresh_factor: bool = False) -> Callable[[View], View]:
+def while_viewing(view: View) -> View:
+    """May be sent while one views as somebody else: ending that, and what concerns this computer only."""
+    view.while_viewing = True  # type: ignore[attr-defined]
+    return view
+
+
+def requires(permission: Permission | str, *, fresh_factor: bool = False) -> Callable[[View], View]:
     """Only an operator who holds the permission somewhere in the tree gets in; others are told which one is missing.
 
     With `fresh_factor` the second factor must have been shown in this session within the last five minutes; who has
@@ -109,7 +125,7 @@ def install_guards(app: Flask, settings: Settings) -> None:
     app.teardown_request(_close)
 
 
-def _admit() -> Response | None:
+def _admit() -> ResponseReturnValue | None:
     g.nonce = secrets.token_urlsafe(18)
     if (
         request.endpoint is None
@@ -126,6 +142,10 @@ def _admit() -> Response | None:
         _refuse_controls(request.form.items(multi=True))
         _refuse_controls((name, file.filename or "") for name, file in request.files.items(multi=True))
         csrf.protect()
+        _refuse_viewer(view)
+    if refused is None and getattr(view, "fresh_factor", False):
+        # After the forgery check: what was typed is kept on the page that asks, and must not be a stranger's.
+        return _ask_factor(view.permission)
     return refused
 
 
@@ -142,6 +162,66 @@ def _refuse_stranger(permission: Permission | str | None) -> Response | None:
     if permission != SIGNED_IN and permission not in current_user.scope.permissions:
         raise Forbidden(permission=permission)
     return None
+
+
+def _refuse_viewer(view: object) -> None:
+    """Raises ViewingOnly, unless the view is for everybody or says that viewers may send it."""
+    if getattr(view, "permission", None) is None or getattr(view, "while_viewing", False):
+        return
+    if current_user.is_authenticated and current_user.viewing:
+        raise ViewingOnly
+
+
+def _ask_factor(permission: Permission | str) -> ResponseReturnValue | None:
+    """Nothing when the factor is fresh; else the page that asks for it, or the one where it is set up."""
+    found = current_user.found
+    if is_fresh(found.factor_at):
+        g.factor = "fresh"
+        return None
+    if found.factor_kinds:
+        return _to_step_up(found.factor_kinds)
+    if not found.factor_required or permission == SIGNED_IN:
+        _waive_factor(found.user_id)
+        return None
+    flash(_("这项操作需要二次验证。请先在这里设置验证器或通行密钥，然后再操作一次。"), "warn")
+    return _leave_for(url_for("console.security"))
+
+
+def _to_step_up(kinds: frozenset[str]) -> ResponseReturnValue:
+    """A page asked for is asked for again afterwards; a form sent is kept, and sent again by a click."""
+    if request.headers.get("HX-Request"):
+        page = urlsplit(request.headers.get("HX-Current-URL", ""))
+        return _leave_for(url_for("console.step_up_page", next=f"{page.path}?{page.query}".rstrip("?") or None))
+    if request.method in SAFE:
+        return _leave_for(url_for("console.step_up_page", next=request.full_path.rstrip("?")))
+    page_ = render_template(
+        "console/step_up.html", back=request.full_path.rstrip("?"), kept=kept_form(), kinds=kinds, refused=None
+    )
+    return page_, 403
+
+
+def kept_form() -> str:
+    """What was typed, as JSON, for sending it again; '' when it held files or is too long, and must be typed anew."""
+    fields = [[name, value] for name, value in request.form.items(multi=True) if name != "csrf_token"]
+    said = json.dumps(fields, ensure_ascii=False)
+    return "" if request.files or len(said) > KEPT_LENGTH_MAX else said
+
+
+def _waive_factor(user_id: int) -> None:
+    """Who has none in a group that asks for none passes, and the log says so."""
+    g.factor = "none"
+    if request.method not in SAFE:
+        audit.record(
+            g.session, deed="user:factor:waive", subject=f"users:{user_id}",
+            actor=Actor.user(user_id, address=request.remote_addr),
+            facts={"factor": "none", "view": str(request.endpoint).removeprefix("console.")},
+        )  # fmt: skip
+
+
+def _leave_for(address: str) -> Response:
+    if request.headers.get("HX-Request"):
+        return Response(status=204, headers={"HX-Redirect": address})
+    return redirect(address, 303)  # type: ignore[return-value]
 
 
 def _to_sign_in() -> Response:

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from app.kernel.clock import wall_now
 from app.kernel.db import database
 from app.kernel.unit_of_work import unit_of_work
-from app.permissions.policy import Grant, Permission, Role, Scope, scope_of
-from app.permissions.sign_in import SEEN_EVERY, SignedIn, find_session, tenant_of, touch_session
+from app.permissions.policy import NEEDS_SECOND_FACTOR, Permission, Scope, clipped, scope_of
+from app.permissions.sessions import SEEN_EVERY, SignedIn, find_session, touch_session
+from app.permissions.sign_in import tenant_of
 from app.tenants.models import Node
 from app.tenants.tree import Tree
 from app.web.guards import keep_open
@@ -25,11 +26,25 @@ class Operator(UserMixin):
         self.found = found
         self.nodes = {node.id: node for node in nodes}
         self.tree = Tree.of([(node.id, node.parent_id) for node in nodes])
-        self.scope: Scope = scope_of([Grant(Role(role), node_id) for role, node_id in found.grants], self.tree)
+        #: What the person holds; `scope` is what this request may see, which is less while viewing as somebody else.
+        self.own_scope: Scope = scope_of(found.grants, self.tree)
+        self.scope: Scope = self._seen()
 
     def get_id(self) -> str:
         """The random token of this session; only its digest is stored."""
         return self.token
+
+    @property
+    def viewing(self) -> bool:
+        """Whether the console is seen as somebody else would: nothing can be done meanwhile. It is over when the other
+        may no longer sign in.
+        """
+        return self.found.view_as_name is not None
+
+    def _seen(self) -> Scope:
+        if not self.viewing or Permission.USER_VIEW_AS not in self.own_scope.permissions:
+            return self.own_scope
+        return clipped(scope_of(self.found.view_as_grants, self.tree), self.own_scope)
 
     @property
     def label(self) -> str:
@@ -74,10 +89,26 @@ def load_operator(token: str) -> Operator | None:
         stack.close()
         session.clear()
         return None
+    operator = Operator(token, found, list(work.scalars(select(Node).order_by(Node.id))))
+    if _lacks_factor(operator):
+        stack.close()
+        session.clear()
+        return None
     _note_use(work, token, found)
     g.session, g.tenant_id = work, tenant_id
     keep_open(stack)
-    return Operator(token, found, list(work.scalars(select(Node).order_by(Node.id))))
+    return operator
+
+
+def _lacks_factor(operator: Operator) -> bool:
+    """Whether the group has come to ask for a second factor since: then one signs in again, and is led to set it up.
+
+    A provider's sign-in and a counter PC's PIN are proofs of their own.
+    """
+    found = operator.found
+    if not found.factor_required or found.factor_at is not None or found.opened_by not in ("password", "passkey"):
+        return False
+    return bool(operator.own_scope.permissions & NEEDS_SECOND_FACTOR)
 
 
 def _note_use(work: Session, token: str, found: SignedIn) -> None:

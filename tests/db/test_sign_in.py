@@ -15,7 +15,8 @@ from app.kernel.clock import wall_now
 from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
 from app.permissions.models import SignInAttempt, User, UserSession
-from app.permissions.policy import Permission, Role
+from app.permissions.passwords import SignInBusy
+from app.permissions.policy import Grant, Permission, Role
 from app.permissions.service import (
     create_user,
     disable_user,
@@ -24,21 +25,23 @@ from app.permissions.service import (
     revoke_all,
     set_password,
 )
-from app.permissions.sign_in import (
-    ADDRESS_DELAYS_S,
-    NAME_DELAYS_S,
+from app.permissions.sessions import (
     SESSION_IDLE_MAX,
     SESSION_LASTS,
     SignedIn,
+    end_session,
+    find_session,
+    touch_session,
+)
+from app.permissions.sign_in import (
+    ADDRESS_DELAYS_S,
+    NAME_DELAYS_S,
     SignInDelayed,
     SignInDone,
     SignInRefused,
     delay_s,
-    end_session,
-    find_session,
     prune_sign_ins,
     sign_in,
-    touch_session,
 )
 from app.tenants.directory import find_tenant
 from tests.factories.world import World, unique
@@ -70,7 +73,9 @@ def user_of(session: Session, login: str) -> User:
 
 
 def enter(db: Database, login: str, password: str = PASSWORD, address: str = HERE) -> SignInDone:
-    return sign_in(db, login=login, password=password, address=address)
+    done = sign_in(db, login=login, password=password, address=address)
+    assert isinstance(done, SignInDone)
+    return done
 
 
 def who(db: Database, done: SignInDone) -> SignedIn | None:
@@ -97,7 +102,7 @@ def test_the_right_password_opens_a_session_that_knows_the_person(db: Database, 
     found = who(db, done)
     assert found is not None
     assert (found.login, found.name, found.tenant_id, found.tenant_kind) == (login, "周总", world.tenant_id, "demo")
-    assert found.grants == (("group_administrator", world.headquarters_id),)
+    assert found.grants == (Grant("group_administrator", world.headquarters_id),)
 
 
 def test_a_session_is_found_in_one_query(db: Database, login: str) -> None:
@@ -233,7 +238,7 @@ def test_guesses_sent_in_parallel_count_each_other(db: Database, login: str) -> 
     def guess() -> None:
         try:
             enter(db, login, "wrong password")
-        except (SignInRefused, SignInDelayed) as refused:
+        except (SignInRefused, SignInDelayed, SignInBusy) as refused:
             said.append(refused.code)
 
     threads = [threading.Thread(target=guess) for _ in range(12)]
@@ -241,7 +246,9 @@ def test_guesses_sent_in_parallel_count_each_other(db: Database, login: str) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    assert (said.count("sign_in_refused"), said.count("sign_in_delayed")) == (3, 9)
+    assert len(said) == 12
+    assert said.count("sign_in_refused") <= 3
+    assert set(said) <= {"sign_in_refused", "sign_in_delayed", "sign_in_busy"}
 
 
 def test_old_failures_are_forgotten(db: Database, world: World, login: str) -> None:
@@ -282,7 +289,7 @@ def end_by_revoking(session: Session, login: str, token: str) -> None:
 def end_by_grant(session: Session, login: str, token: str) -> None:
     user = user_of(session, login)
     node_id = max(load_scope(session, user_id=user.id).nodes(Permission.PROPERTY_WALL_READ))
-    grant_role(session, user=user, role=Role.CASHIER, node_id=node_id, by=OPERATOR)
+    grant_role(session, user=user, role=Role.READ_ONLY, node_id=node_id, by=OPERATOR)
 
 
 def end_by_disabling(session: Session, login: str, token: str) -> None:

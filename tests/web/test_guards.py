@@ -46,7 +46,9 @@ def test_what_is_public_is_a_short_list(app: Flask) -> None:
     public = {e for e, view in app.view_functions.items() if getattr(view, "permission", "") is None}
     assert public == {
         "console.sign_in_page", "console.sign_in", "console.sign_out", "console.preferences", "console.home",
-        "sms.take_report", "console.health", "api.take", "api.openapi",
+        "console.factor_page", "console.factor", "console.enrol_page", "console.enrol", "console.passkey_options",
+        "console.passkey_alone", "console.password_ask_page", "console.password_ask", "console.password_link_page",
+        "console.password_link", "sms.take_report", "console.health", "api.take", "api.openapi",
     }  # fmt: skip
 
 

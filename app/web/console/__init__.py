@@ -11,10 +11,14 @@ from app.web.console import (
     energy,
     health,
     imports,
+    passwords,
     prices,
     receipts,
     search,
+    security,
     sign_in,
+    sign_in_steps,
+    step_up,
     today,
     wall,
 )
@@ -22,6 +26,6 @@ from app.web.console.blueprint import console
 
 __all__ = [
     "accounts", "books", "console", "control", "counter", "deliveries", "demo", "devices", "energy",
-    "health", "imports", "prices",
-    "receipts", "search", "sign_in", "today", "wall",
+    "health", "imports", "passwords", "prices",
+    "receipts", "search", "security", "sign_in", "sign_in_steps", "step_up", "today", "wall",
 ]  # fmt: skip

@@ -1,18 +1,23 @@
 """Sign-in, sign-out and what a person likes to see: language and light."""
 
-from flask import current_app, g, redirect, render_template, request, session, url_for
+from flask import current_app, g, make_response, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from app.demo.signins import SIGN_INS, demo_allowed, is_closed, password_of
 from app.kernel.db import database
+from app.permissions.passwords import SignInBusy
 from app.permissions.policy import Permission
-from app.permissions.sign_in import SignInDelayed, SignInRefused, end_session
+from app.permissions.sessions import end_session, end_token
+from app.permissions.sign_in import SignInDelayed, SignInDone, SignInRefused
 from app.permissions.sign_in import sign_in as open_session
+from app.web.agents import agent
 from app.web.console.blueprint import console
-from app.web.frame import role_words
+from app.web.console.sign_in_steps import enter
+from app.web.role_words import role_words
 from app.web.guards import public
 from app.web.places import local_address, operator
+from app.web.step_cookie import keep_step, party
 from app.web.words import LOCALES, THEMES, locale
 
 #: Where a person lands: the first page of this list that their role opens.
@@ -37,18 +42,25 @@ def sign_in_page() -> ResponseReturnValue:
 @public
 def sign_in() -> ResponseReturnValue:
     """Check the password, open a server-side session, go where the person wanted to go."""
-    session.pop("_user_id", None)  # whoever was signed in here is not any more, whatever comes of this
-    login = request.form.get("login", "").strip()
-    password, address = request.form.get("password", ""), request.remote_addr or ""
+    leave_old_session()  # whoever was signed in here is not any more, whatever comes of this
+    login, going = request.form.get("login", "").strip(), local_address(request.args.get("next"))
     try:
         if is_closed(database(), login):
             raise SignInRefused()
-        done = open_session(database(), login=login, password=password, address=address)
-    except (SignInRefused, SignInDelayed) as refused:
-        return _form(login, refused.message(locale())), refused.status
+        done = open_session(
+            database(), login=login, password=request.form.get("password", ""), address=request.remote_addr or "",
+            agent=agent(), going=going,
+        )  # fmt: skip
+    except (SignInRefused, SignInDelayed, SignInBusy) as refused:
+        answer = make_response(_form(login, refused.message(locale())), refused.status)
+        if "wait_s" in refused.details:
+            answer.headers["Retry-After"] = str(refused.details["wait_s"])
+        return answer
+    if isinstance(done, SignInDone):
+        return enter(done, going)
     session.clear()
-    session["_user_id"] = done.token
-    return redirect(local_address(request.args.get("next")) or url_for("console.home"))
+    page = "console.factor_page" if done.purpose == "second_factor" else "console.enrol_page"
+    return keep_step(make_response(redirect(url_for(page), 303)), done.step)
 
 
 @console.post("/sign-out")
@@ -59,6 +71,13 @@ def sign_out() -> ResponseReturnValue:
         end_session(g.session, token=operator().token)
     session.clear()
     return redirect(url_for("console.sign_in_page"))
+
+
+def leave_old_session() -> None:
+    """End what this browser was signed in with, on the server too, before anybody is looked up."""
+    token = session.pop("_user_id", None)
+    if token:
+        end_token(database(), token=str(token))
 
 
 @console.post("/preferences")
@@ -104,4 +123,11 @@ def _demo_sign_ins() -> list[dict[str, str]]:
 
 def _form(login: str, refused: str | None) -> str:
     back = local_address(request.args.get("next"))
-    return render_template("sign_in.html", login=login, refused=refused, next=back, demo_sign_ins=_demo_sign_ins())
+    return render_template(
+        "sign_in.html",
+        login=login,
+        refused=refused,
+        next=back,
+        demo_sign_ins=_demo_sign_ins(),
+        passkeys=party() is not None,
+    )
