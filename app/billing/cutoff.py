@@ -74,6 +74,8 @@ class StopOutcome:
     ordered: tuple[int, ...]
     verdict: str
     next_at: datetime | None
+    #: The nearer end of the hours in which stops may happen, where they are what refused.
+    edge_at: datetime | None = None
 
 
 def order_stop(
@@ -106,7 +108,7 @@ def order_stop(
         verdict = judge_stop(facts)
         facts_said = evidence(facts, verdict)
         done = _carry_out(session, account, switch, asked, facts, verdict, facts_said)
-        outcome = StopOutcome(outcome.ordered + done.ordered, done.verdict, done.next_at)
+        outcome = StopOutcome(outcome.ordered + done.ordered, done.verdict, done.next_at, done.edge_at)
     store_judgement(
         session, account=account, verdict=outcome.verdict, facts=facts_said, now=now, next_at=outcome.next_at
     )
@@ -211,7 +213,7 @@ def _carry_out(
     said: dict[str, Any],
 ) -> StopOutcome:
     if verdict.first_refusal is not None:
-        return StopOutcome((), verdict.first_refusal.value, next_look(facts, verdict))
+        return StopOutcome((), verdict.first_refusal.value, next_look(facts, verdict), verdict.edge_at)
     if switch.meter.gateway_id is None:
         return StopOutcome((), NO_GATEWAY, None)
     if verdict.dry_run or verdict.valid_until is None:

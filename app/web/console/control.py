@@ -70,7 +70,7 @@ def _stop(account_id: int, reason: str) -> None:
     if outcome.ordered:
         flash(_("已下达停供指令。表计执行并回读后生效，本页会自动更新。"), "warn")
     else:
-        flash(_("没有停供：%(why)s", why=refusal(outcome.verdict, outcome.next_at)), "bad")
+        flash(_("没有停供：%(why)s", why=refusal(outcome.verdict, outcome.next_at, outcome.edge_at)), "bad")
 
 
 def _say_restored(verdicts: Sequence[RestoreVerdict]) -> None:
