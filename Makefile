@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 WITHIN := $(PYTHON) -m app.launcher.within
-PYTEST := $(PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadgroup
+PYTEST := $(PYTHON) -m pytest -n auto --maxprocesses 4
 UV_LOCK := $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 EXTERNAL := DATABASE_URL DATABASE_OWNER_URL REDIS_URL

@@ -8,8 +8,10 @@ import os
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 #: Seconds on two cores, by folder of tests/. Together the eight minutes of `make test`.
 BUDGET_S = {
@@ -25,6 +27,9 @@ BUDGET_S = {
     "faults": 50,
     "browser": 60,
 }
+#: What one worker does from its first test to its last, by the beginning of the test's name. A browser's driver and other
+#: tests do not mix (tests/browser/conftest.py), and the story takes half a minute to tell once.
+ON_ONE_WORKER = ("tests/browser/", "tests/scenarios/test_story.py")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "BROWSER TESTS SKIPPED: no chromium on this machine. Cure: sudo apt-get install chromium"
 
@@ -55,10 +60,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if tier_of(item.nodeid) != "browser":
             continue
-        # One after another on one worker: a browser's driver and other tests do not mix (tests/browser/conftest.py).
-        item.add_marker(pytest.mark.xdist_group("browser"))
         if missing:
             item.add_marker(pytest.mark.skip(reason=NO_BROWSER))  # allow: skip - said loudly
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many workers as cores this process may use: xdist counts those of the machine."""
+    return len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Test by test to whoever is free, but ON_ONE_WORKER.
+
+    xdist's own `--dist loadgroup` writes the group into a test's id, which pytest 9.2 takes no notice of.
+    """
+    return OneByOne(config, log)
+
+
+class OneByOne(LoadScopeScheduling):
+    """Hands out single tests, and some together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((beginning for beginning in ON_ONE_WORKER if nodeid.startswith(beginning)), nodeid)
 
 
 class Budget:
