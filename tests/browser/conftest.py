@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from app.kernel.db import Database
@@ -16,6 +16,9 @@ from tests.plugins.tiers import find_browser
 from tests.web.conftest import PASSWORD, make_app, make_user
 
 __all__ = ["make_app"]
+
+#: How long a page may take to show what it is expected to: chromium is the first to wait where cores are few.
+PATIENCE_MS = 60_000
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Screen:
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     """The driver."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as driver:
         yield driver
 

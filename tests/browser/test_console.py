@@ -75,7 +75,7 @@ def test_the_wall_follows_without_a_reload_and_keeps_the_open_panel(look: Look, 
     expect(page.locator("#panel")).to_contain_text("户号")
     before = tile.bounding_box()
     pay(db, street, 0, fen=123_456)
-    expect(tile).to_contain_text("¥1,4", timeout=8_000)
+    expect(tile).to_contain_text("¥1,4")
     assert tile.bounding_box() == before
     assert page.evaluate("window.sameDocument") is True
     expect(page.locator("#panel")).to_contain_text("户号")
@@ -97,7 +97,7 @@ def test_charts_are_painted_and_stand_beside_their_table(look: Look, street: Wor
     screen = look(street)
     page = screen.open(f"/accounts/{public_id(db, street)}" if address == "account" else address)
     expect(page.locator(".chart canvas").first).to_be_visible()
-    assert page.evaluate(INK) > 500
+    page.wait_for_function(f"({INK})() > 500")
     page.locator("summary", has_text="查看数据表").first.click()
     expect(page.locator(".chart-box table").first).to_be_visible()
 

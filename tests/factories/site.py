@@ -34,7 +34,7 @@ CONSUMERS = {
     "meters.returned": ["supply"],
     "meters.relay_changed": ["supply"],
 }
-PATIENCE_S = 20
+PATIENCE_S = 60
 #: Told by every gateway of a street; only one whose row has a secret is asked for it.
 STREET_SECRET = "street"
 Found = TypeVar("Found")

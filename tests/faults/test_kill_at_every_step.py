@@ -16,7 +16,7 @@ from app.tenants.models import AuditRecord
 from tests.factories.usage import use
 from tests.faults.kill_at import close, top_up
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("same_day")]
 
 SAMPLED = 9
 

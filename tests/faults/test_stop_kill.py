@@ -10,7 +10,7 @@ from app.meters.models import Meter
 from tests.faults.kill_at import STOPS_MAX, stop
 from tests.faults.test_kill_at_every_step import count_steps, run, sampled
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("same_day")]
 
 
 def check_one_stop_each(world, steps):

@@ -19,7 +19,7 @@ from app.launcher.processes import BACK_OFF_S, Program, Supervisor, back_off_s
 from app.launcher.programs import COMMANDS, listeners, product_env, programs
 from app.launcher.up import run_step
 
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 
 
 def program(name: str, script: str, **more: float) -> Program:
