@@ -185,6 +185,6 @@ def test_a_top_up_during_the_day_close_waits_for_nobody_else(make_world, busines
         close_day(session, property_id=world.property_id, day=first_day, limit=2)
         thread = threading.Thread(target=top_up)
         thread.start()
-        assert done.wait(timeout=5)
+        assert done.wait(timeout=60)
     thread.join()
     assert wallet(world, 2).kept.balance_fen == 10_000

@@ -49,7 +49,7 @@ def until_waiting(session: Session, number: int) -> None:
     """Until so many connections of this database wait for a lock."""
     here = "SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database()"
     waiting = f"SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN ({here})"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while session.connection().exec_driver_sql(waiting).scalar_one() < number:
         assert time.monotonic() < deadline
 

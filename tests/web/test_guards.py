@@ -17,7 +17,7 @@ from app.tenants.models import Node
 from app.web.console.sign_in import LANDINGS
 from app.web.guards import public
 from tests.factories.history import public_id
-from tests.factories.world import World, add_property
+from tests.factories.world import World, add_property, unique
 from tests.web.conftest import PASSWORD, Visitor, make_user
 
 Visit = Callable[..., Visitor]
@@ -88,7 +88,7 @@ def test_a_wrong_password_and_an_unknown_name_answer_alike(app: Flask, db: Datab
     login, _id = make_user(db, world, Role.CASHIER, world.property_id)
     visitor = Visitor(app.test_client())
     wrong = visitor.post("/sign-in", {"login": login, "password": "wrong"}, token_from="/sign-in")
-    unknown = visitor.post("/sign-in", {"login": "nobody-here", "password": "wrong"}, token_from="/sign-in")
+    unknown = visitor.post("/sign-in", {"login": unique("nobody"), "password": "wrong"}, token_from="/sign-in")
     assert wrong.status_code == unknown.status_code == 401
     assert "登录名或密码不正确" in wrong.get_data(as_text=True)
     assert "登录名或密码不正确" in unknown.get_data(as_text=True)
@@ -99,7 +99,7 @@ def test_somebody_else_signs_in_at_the_same_browser(
 ) -> None:
     first, second = make_world(), make_world()
     visitor = visit(first)
-    wrong = visitor.post("/sign-in", {"login": "nobody-here", "password": "wrong"}, token_from="/rooms")
+    wrong = visitor.post("/sign-in", {"login": unique("nobody"), "password": "wrong"}, token_from="/rooms")
     assert wrong.status_code == 401
     login, _id = make_user(db, second, Role.CASHIER, second.property_id)
     answer = visitor.post("/sign-in", {"login": login, "password": PASSWORD}, token_from="/sign-in")
