@@ -19,6 +19,7 @@ from app.billing.ledger.periods import open_ahead
 from app.billing.ledger.seals import LEDGER
 from app.billing.supply import judge_again
 from app.jobs import transport
+from app.jobs.password_links import send_links
 from app.jobs.timebox import at_most
 from app.jobs.transport import RUN_SECONDS_MAX
 from app.kernel import outbox
@@ -28,6 +29,7 @@ from app.kernel.schedule import claim, claimed, forget_runs
 from app.kernel.unit_of_work import unit_of_work
 from app.meters.commands import expire_commands
 from app.notify.sender import send_waiting
+from app.permissions.password_links import prune_links
 from app.permissions.sign_in import prune_sign_ins
 from app.reports.documents import render_receipts
 from app.settings import Settings
@@ -49,6 +51,7 @@ HANDLERS: Mapping[str, Handler] = {
     "pricing": consumers.price_arrived,
     "supply": consumers.decide_supply,
     "documents": render_receipts,
+    "password_links": send_links,
 }
 
 #: Consumer → what it finds to do by itself, a part at a time: work whose event was lost to a dead letter.
@@ -142,6 +145,7 @@ def _prune(tenant_id: int) -> None:
     with unit_of_work(tenant_id) as session:
         forget_runs(session, before=business_now() - KEEP_DONE)
         prune_sign_ins(session)
+        prune_links(session)
 
 
 #: Scheduled deed → use-case; each runs in one transaction together with the claim of its period.

@@ -17,10 +17,13 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "notices.queued": ("notices",),
     "notices.delivered": ("supply",),
     "notices.failed": ("supply",),
+    "people.link_asked": ("password_links",),
 }
 
 #: Consumer → queue. Money and commands have workers of their own, so that a pile of documents never delays a light.
-QUEUES: dict[str, str] = {"pricing": "money", "supply": "commands", "notices": "default", "documents": "default"}
+QUEUES: dict[str, str] = {
+    "pricing": "money", "supply": "commands", "notices": "default", "documents": "default", "password_links": "default",
+}  # fmt: skip
 SCHEDULE_QUEUE = "money"
 
 

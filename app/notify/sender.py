@@ -117,12 +117,13 @@ def _send(draft: _Draft) -> _Result:
     try:
         if not draft.sms.to:
             raise NoPhone()
-        return _Result(draft, _open_provider().send(draft.sms), None)
+        return _Result(draft, open_provider().send(draft.sms), None)
     except (NoPhone, NoProvider, SmsRefused, SmsUnavailable) as failure:
         return _Result(draft, None, failure)
 
 
-def _open_provider() -> HttpSms:
+def open_provider() -> HttpSms:
+    """The provider of this process, for messages that are no notices. Raises NoProvider."""
     global _provider
     if _provider is None:
         settings = Settings.from_env()
