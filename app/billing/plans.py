@@ -92,9 +92,17 @@ def create_plan(session: Session, *, property_id: int, name: str, utility: str =
 
 
 def publish_price(
-    session: Session, *, plan: PricePlan, price: Decimal, effective_from: datetime, by: Actor
+    session: Session,
+    *,
+    plan: PricePlan,
+    price: Decimal,
+    effective_from: datetime,
+    by: Actor,
+    approval_id: int | None = None,
 ) -> PriceVersion:
     """Publish what the plan charges from an instant on, in yuan per kWh (m³). The first price may date back.
+
+    People come through `approved`.
 
     Raises PriceTooFine, PriceNegative (tariffs.plans), then PriceBackdated, PriceTooFarAhead, PriceTimeTaken.
     """
@@ -125,6 +133,7 @@ def publish_price(
         subject=f"price_versions:{version.id}",
         actor=by,
         property_id=plan.property_id,
+        approval_id=approval_id,
         facts={"plan_id": plan.id, "price": str(price), "effective_from": effective_from.isoformat()},
     )
     _price_anew(session, _assigned_to(session, plan), effective_from)

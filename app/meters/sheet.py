@@ -1,7 +1,8 @@
 """Readings by hand from a sheet: first a look at what would become of each row, then all of them or none."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import BinaryIO
@@ -77,17 +78,33 @@ def preview(session: Session, *, allowed: Collection[int], file: BinaryIO, zone:
     return Preview(rows, sheet.errors, digest)
 
 
-def load(session: Session, *, allowed: Collection[int], file: BinaryIO, zone: tzinfo, actor: Actor) -> list[PreviewRow]:
-    """Take every row, or none. Raises SheetRefused and the refusals of `read_sheet`."""
+def load(
+    session: Session,
+    *,
+    allowed: Collection[int],
+    file: BinaryIO,
+    zone: tzinfo,
+    actor: Actor,
+    admit: Callable[[Mapping[int, int]], None] | None = None,
+    approval_id: int | None = None,
+) -> list[PreviewRow]:
+    """Take every row, or none.
+
+    `admit` is told how many rows go to each property, and raises when they may not; people come through `approved`.
+    Raises SheetRefused, what `admit` raises, and the refusals of `read_sheet`.
+    """
     sheet, meters = _read(session, allowed, file, zone)
     if sheet.errors:
         raise SheetRefused(sheet.errors)
+    if admit is not None:
+        admit(_rows_by_property(session, sheet.rows, meters))
     rows = _take(session, sheet.rows, meters)
     audit.record(
         session,
         deed="meters:readings:load",
         subject=f"readings:{len(rows)}",
         actor=actor,
+        approval_id=approval_id,
         facts={"rows": len(rows), "stored": sum(row.status == "stored" for row in rows)},
     )
     return rows
@@ -103,6 +120,12 @@ def _read(session: Session, allowed: Collection[int], file: BinaryIO, zone: tzin
     errors = [*sheet.errors, *(RowFault(row.line, MeterUnknown(number=row.meter_number)) for row in unknown)]
     known = [row for row in sheet.rows if row.meter_number in meters]
     return Sheet(known, sorted(errors, key=lambda fault: fault.line)), meters
+
+
+def _rows_by_property(session: Session, rows: Sequence[SheetRow], meters: Mapping[str, int]) -> Mapping[int, int]:
+    homes = select(Meter.id, Meter.property_id).where(Meter.id.in_(set(meters.values())))
+    property_of = {meter_id: property_id for meter_id, property_id in session.execute(homes)}
+    return Counter(property_of[meters[row.meter_number]] for row in rows)
 
 
 def _take(session: Session, rows: Sequence[SheetRow], meters: Mapping[str, int]) -> list[PreviewRow]:

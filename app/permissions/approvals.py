@@ -25,11 +25,11 @@ from app.kernel.idempotency import fingerprint
 from app.permissions.approval_models import Approval, ApprovalVote
 from app.permissions.deeds import LimitedDeed, deed_named, may_move, needs_second
 from app.permissions.limits import Standing, load_standing, require_holder
-from app.permissions.models import SecurityPolicy, User
+from app.permissions.models import User
+from app.permissions.security_policies import security_policy
 from app.tenants import audit
 from app.tenants.access import or_not_found
 
-HOURS_MAX_DEFAULT = 72
 REASON_LENGTH_MAX = 200
 
 #: Carries a request out through the deed's own gate; returns what it made as `<table>:<id>`.
@@ -205,13 +205,15 @@ def approve(
     seen: bytes,
     execute: Execute,
     reason: str = "",
+    facts: Mapping[str, str] | None = None,
 ) -> Approval:
     """Say yes to what was seen; the last needed yes carries the deed out in the same transaction.
 
-    A deed that refuses leaves the request `failed` with its code and nothing else. Raises NotFound, ApprovalNotWaiting,
-    ApprovalExpired, ApprovalChanged, ApprovalOwn, Forbidden, ApprovalTwice.
+    `facts` go to the audit record of the vote. A deed that refuses leaves the request `failed` with its code and
+    nothing else. Raises NotFound, ApprovalNotWaiting, ApprovalExpired, ApprovalChanged, ApprovalOwn, Forbidden,
+    ApprovalTwice.
     """
-    row = _vote(session, public_id, by, seen, "approve", reason.strip()[:REASON_LENGTH_MAX])
+    row = _vote(session, public_id, by, seen, "approve", reason.strip()[:REASON_LENGTH_MAX], facts)
     if len(_yes(session, row)) >= row.needed:
         _move(row, "approved")
         _carry_out(session, row, execute, by)
@@ -275,7 +277,15 @@ def expire_approvals(session: Session) -> int:
     return len(rows)
 
 
-def _vote(session: Session, public_id: uuid.UUID, by: Actor, seen: bytes, verdict: str, reason: str) -> Approval:
+def _vote(
+    session: Session,
+    public_id: uuid.UUID,
+    by: Actor,
+    seen: bytes,
+    verdict: str,
+    reason: str,
+    facts: Mapping[str, str] | None = None,
+) -> Approval:
     row = or_not_found(_locked(session, Approval.public_id == public_id))
     if row.state != "waiting":
         raise ApprovalNotWaiting()
@@ -294,7 +304,7 @@ def _vote(session: Session, public_id: uuid.UUID, by: Actor, seen: bytes, verdic
     vote = {"approval_id": row.id, "user_id": user_id, "verdict": verdict, "reason": reason}
     session.add(ApprovalVote(**vote, content_hash=seen, at=wall_now()))
     session.flush()  # allow: flush - the votes are counted next
-    _note(session, row, f"approval:request:{verdict}", by, reason=reason or None)
+    _note(session, row, f"approval:request:{verdict}", by, reason=reason or None, more=facts)
     return row
 
 
@@ -340,8 +350,7 @@ def _mark(deed: str, node_id: int, subject: str, amount: int, content: Mapping[s
 
 
 def _waits(session: Session, deed: LimitedDeed) -> timedelta:
-    hours = session.scalar(select(SecurityPolicy.approval_hours_max)) or HOURS_MAX_DEFAULT
-    waits = timedelta(hours=hours)
+    waits = timedelta(hours=security_policy(session).approval_hours_max)
     return waits if deed.waits_max is None else min(waits, deed.waits_max)
 
 
@@ -363,7 +372,14 @@ def _reason(text: str) -> str:
 
 
 def _note(
-    session: Session, row: Approval, deed: str, by: Actor, *, reason: str | None = None, result: str = "done"
+    session: Session,
+    row: Approval,
+    deed: str,
+    by: Actor,
+    *,
+    reason: str | None = None,
+    result: str = "done",
+    more: Mapping[str, str] | None = None,
 ) -> None:
     facts = {"deed": row.deed, "amount": row.amount, "node_id": row.node_id, "content_hash": row.content_hash.hex()}
     audit.record(
@@ -373,6 +389,6 @@ def _note(
         actor=by,
         reason=reason,
         approval_id=row.id,
-        facts={**facts, "subject": row.subject, "state": row.state, "outcome": row.outcome},
+        facts={**facts, **(more or {}), "subject": row.subject, "state": row.state, "outcome": row.outcome},
         result=result,
     )

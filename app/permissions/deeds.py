@@ -89,7 +89,7 @@ _TABLE = (
     _deed("adjustment", Unit.FEN, (P.MONEY_ADJUSTMENT_MAKE, P.APPROVAL_MONEY_DECIDE), ("调账", "Adjustment"),
           alone=_alone(administrator=100_000, manager=10_000, group_finance=100_000, property_finance=10_000)),
     _deed("price_change", Unit.MICROFEN, (P.PLAN_PRICE_PUBLISH, P.APPROVAL_PRICE_DECIDE), ("调价", "Price change"),
-          alone=_alone(administrator=100_000, manager=10_000, group_finance=30_000)),
+          alone=_alone(administrator=1_000_000, manager=10_000, group_finance=30_000)),
     _deed("reading_correction", Unit.ROWS, (P.READING_IMPORT_LOAD, P.APPROVAL_METER_DECIDE),
           ("手工读数", "Readings by hand"),
           alone=_alone(administrator=5_000, manager=1_000, meter_engineer=200)),

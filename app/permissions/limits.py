@@ -4,7 +4,7 @@ Nobody raises a limit that they work under: a threshold that its own subject can
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -15,11 +15,11 @@ from app.kernel.clock import wall_now
 from app.kernel.errors import AppError, Forbidden
 from app.permissions.approval_models import DeedLimit
 from app.permissions.deeds import REACH_MAX, HeldRole, LimitedDeed, Unit, deed_named, limit_at, limit_of
+from app.permissions.held import living, load_tree
 from app.permissions.models import Grant, OwnRole, User
-from app.permissions.policy import ROLES, Permission, Role
+from app.permissions.policy import ROLES, Permission, Role, known
 from app.tenants import audit
 from app.tenants.access import or_not_found
-from app.tenants.models import Node
 from app.tenants.tree import Tree
 
 #: A hundred million yuan: a longer figure has slipped.
@@ -67,7 +67,7 @@ class Standing:
 
 def load_standing(session: Session) -> Standing:
     """Read the tree, the grants and the limits of the tenant as they are committed now. Four queries."""
-    tree = Tree.of([(node_id, parent_id) for node_id, parent_id in session.execute(select(Node.id, Node.parent_id))])
+    tree = load_tree(session)
     return Standing(tree, _held(session, tree.ids), load_limits(session))
 
 
@@ -82,14 +82,14 @@ def _held(session: Session, node_ids: Collection[int]) -> dict[int, tuple[HeldRo
     rows = session.execute(
         select(Grant.user_id, Grant.role, Grant.node_id)
         .join(User, (User.tenant_id == Grant.tenant_id) & (User.id == Grant.user_id))
-        .where(User.disabled_at.is_(None))
+        .where(User.disabled_at.is_(None), living())
         .order_by(Grant.user_id, Grant.id)
     )
     held: dict[int, list[HeldRole]] = defaultdict(list)
     for user_id, role, node_id in rows:
-        known = role_named(role, own)
-        if known is not None and node_id in node_ids:
-            held[user_id].append(HeldRole(role, node_id, *known))
+        found = role_named(role, own)
+        if found is not None and node_id in node_ids:
+            held[user_id].append(HeldRole(role, node_id, *found))
     return {user_id: tuple(roles) for user_id, roles in held.items()}
 
 
@@ -99,7 +99,7 @@ KnownRole = tuple[frozenset[Permission], Role | None]
 
 def _own_roles(session: Session) -> dict[str, KnownRole]:
     rows = session.scalars(select(OwnRole).where(OwnRole.withdrawn_at.is_(None)))
-    return {row.code: (_permissions(row.permissions), _standard(row.based_on)) for row in rows}
+    return {row.code: (known(row.permissions), _standard(row.based_on)) for row in rows}
 
 
 def role_named(role: str, own: Mapping[str, KnownRole]) -> KnownRole | None:
@@ -133,18 +133,18 @@ def set_limit(
     """
     or_not_found(node_id if node_id in allowed else None)
     limited, standing = deed_named(deed), load_standing(session)
-    known = role_named(role, _own_roles(session))
-    if known is None or limited.permission not in known[0] or not _fits(limited, amount_max):
+    named = role_named(role, _own_roles(session))
+    if named is None or limited.permission not in named[0] or not _fits(limited, amount_max):
         raise LimitUnfit()
     path = standing.tree.path(node_id)
-    before = limit_at(role, known[1], path, standing.limits, limited)
+    before = limit_at(role, named[1], path, standing.limits, limited)
     row = session.scalar(
         select(DeedLimit)
         .where(DeedLimit.node_id == node_id, DeedLimit.role == role, DeedLimit.deed == deed)
         .with_for_update()
     )
     kept = {place: amount for place, amount in standing.limits.items() if place != (node_id, role, deed)}
-    after = limit_at(role, known[1], path, kept, limited) if amount_max is None else amount_max
+    after = limit_at(role, named[1], path, kept, limited) if amount_max is None else amount_max
     if after > before and _works_under(standing, by, role, node_id):
         raise OwnLimitRaised()
     _write(session, row, node_id=node_id, role=role, deed=deed, amount_max=amount_max)
@@ -190,11 +190,6 @@ def require_holder(standing: Standing, *, by: Actor, permission: Permission, nod
     """Raises Forbidden when a person does not hold a permission at a node."""
     if by.kind != "user" or not standing.may(int(by.ref), permission, node_id):
         raise Forbidden(permission=permission)
-
-
-def _permissions(names: Iterable[str]) -> frozenset[Permission]:
-    known = set(Permission)
-    return frozenset(Permission(name) for name in names if name in known)
 
 
 def _standard(name: str) -> Role | None:

@@ -1,7 +1,7 @@
 """Bring a property in: dry run as often as wanted, commit once, all or nothing."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
@@ -82,10 +82,20 @@ def dry_run(session: Session, *, property_id: int, content: bytes) -> Report:
     return _judge(session, property_id, content)[1]
 
 
-def commit_import(session: Session, *, property_id: int, content: bytes, file_name: str, by: Actor) -> ImportDone:
+def commit_import(
+    session: Session,
+    *,
+    property_id: int,
+    content: bytes,
+    file_name: str,
+    by: Actor,
+    admit: Callable[[Parsed], None] | None = None,
+    approval_id: int | None = None,
+) -> ImportDone:
     """Write the whole workbook, or nothing. The same file for the same property is taken once.
 
-    Raises NotFound, the refusals of `read_workbook`, ImportHasBadRows, ImportCollided.
+    `admit` is told what will be written, and raises when it may not be; people come through `approved`.
+    Raises NotFound, the refusals of `read_workbook`, ImportHasBadRows, what `admit` raises, ImportCollided.
     """
     # Two imports into one property wait for each other; everybody else's inserts below it do not.
     locked = select(Property).where(Property.id == property_id).with_for_update(key_share=True)
@@ -96,13 +106,15 @@ def commit_import(session: Session, *, property_id: int, content: bytes, file_na
     parsed, report = _judge(session, property_id, content)
     if not report.ok:
         raise ImportHasBadRows(report)
+    if admit is not None:
+        admit(parsed)
     deed = Deed(site=site, at=business_now(), actor=str(by), file_digest=report.digest)
     try:
         written = write(session, parsed=parsed, deed=deed)
         session.flush()  # allow: flush - a collision must be named here, not at the commit
     except IntegrityError as collided:
         raise ImportCollided() from collided
-    return _note(session, deed=deed, written=written, file_name=file_name, by=by)
+    return _note(session, deed=deed, written=written, file_name=file_name, by=by, approval_id=approval_id)
 
 
 def digest_of(content: bytes) -> bytes:
@@ -125,7 +137,9 @@ def _earlier(session: Session, property_id: int, digest: bytes) -> ImportBatch |
     )
 
 
-def _note(session: Session, *, deed: Deed, written: Written, file_name: str, by: Actor) -> ImportDone:
+def _note(
+    session: Session, *, deed: Deed, written: Written, file_name: str, by: Actor, approval_id: int | None
+) -> ImportDone:
     counts = dict(written.counts)
     batch = ImportBatch(
         property_id=deed.site.id,
@@ -143,6 +157,7 @@ def _note(session: Session, *, deed: Deed, written: Written, file_name: str, by:
         subject=f"import_batches:{batch.id}",
         actor=by,
         property_id=deed.site.id,
+        approval_id=approval_id,
         facts={"counts": counts, "file_digest": deed.file_digest.hex()},
     )
     return ImportDone(batch.id, counts, replayed=False, secrets=written.secrets)

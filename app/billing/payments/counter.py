@@ -71,8 +71,16 @@ def take_payment(
     )
 
 
-def reverse_top_up(session: Session, *, payment: Payment, reason: str, actor: Actor, idempotency_key: str) -> Posted:
-    """Reverse a wrong sale of today; its receipt keeps its number. Once per key.
+def reverse_top_up(
+    session: Session,
+    *,
+    payment: Payment,
+    reason: str,
+    actor: Actor,
+    idempotency_key: str,
+    approval_id: int | None = None,
+) -> Posted:
+    """Reverse a wrong sale of today; its receipt keeps its number. Once per key. People come through `approved`.
 
     No floor guards it: money that never came in must leave the books even when it was used meanwhile.
     Raises OwnSaleReversed, TopUpNotToday, AlreadyReversed, PeriodClosed.
@@ -94,11 +102,11 @@ def reverse_top_up(session: Session, *, payment: Payment, reason: str, actor: Ac
         document=f"payment:{payment.id}",
     )
     if not posted.replayed:
-        _after_reversal(session, payment, reason, actor)
+        _after_reversal(session, payment, reason, actor, approval_id)
     return posted
 
 
-def _after_reversal(session: Session, payment: Payment, reason: str, actor: Actor) -> None:
+def _after_reversal(session: Session, payment: Payment, reason: str, actor: Actor, approval_id: int | None) -> None:
     wallet = find_wallet(session, supply_account_id=payment.supply_account_id)
     left_fen = read_balance(session, wallet.account_id).available_fen
     raise_levels(session, property_id=payment.property_id, available_fen={payment.supply_account_id: left_fen})
@@ -108,5 +116,9 @@ def _after_reversal(session: Session, payment: Payment, reason: str, actor: Acto
         subject=f"payments:{payment.id}",
         actor=actor,
         property_id=payment.property_id,
-        facts={"amount_fen": payment.amount_fen, "reason": reason},
+        before={"available_fen": left_fen + payment.amount_fen},
+        after={"available_fen": left_fen},
+        reason=reason,
+        approval_id=approval_id,
+        facts={"amount_fen": payment.amount_fen},
     )

@@ -1,0 +1,79 @@
+"""Granting a role and taking it back: the amount is how far the role reaches."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.billing.approved.gate import Desk, gated
+from app.kernel.actor import Actor
+from app.permissions.approval_models import Approval
+from app.permissions.approvals import Wish
+from app.permissions.deeds import REACH_ABOVE, REACH_OWN, REACH_PROPERTY
+from app.permissions.models import User
+from app.permissions.service import grant_role, withdraw_role
+from app.tenants.access import or_not_found
+from app.tenants.models import Node
+
+
+def change_role(
+    session: Session,
+    *,
+    user: User,
+    role: str,
+    node_id: int,
+    give: bool,
+    by: Actor,
+    ends_at: datetime | None = None,
+    reason: str | None = None,
+    approval_id: int | None = None,
+) -> None:
+    """Grant a role or take it back; the person concerned never decides on it.
+
+    Raises as `gated`, `grant_role` and `withdraw_role`.
+    """
+    until = ends_at.astimezone(UTC).isoformat() if ends_at else None
+    wish = Wish(
+        "role_change",
+        node_id,
+        f"users:{user.id}",
+        _reach(session, user, node_id, by),
+        {"user_id": user.id, "role": role, "node_id": node_id, "give": give, "ends_at": until},
+        concerned=frozenset({user.id}),
+    )
+
+    def deed() -> None:
+        facts: dict[str, Any] = {"user": user, "role": role, "node_id": node_id, "by": by, "reason": reason}
+        if give:
+            grant_role(session, **facts, ends_at=ends_at, approval_id=approval_id)
+        else:
+            withdraw_role(session, **facts, approval_id=approval_id)
+
+    gated(session, wish=wish, by=by, approval_id=approval_id, deed=deed)
+
+
+def _reach(session: Session, user: User, node_id: int, by: Actor) -> int:
+    if str(by) == f"user:{user.id}":
+        return REACH_OWN
+    kind = or_not_found(session.scalar(select(Node.kind).where(Node.id == node_id)))
+    return REACH_PROPERTY if kind == "property" else REACH_ABOVE
+
+
+def change_role_again(session: Session, row: Approval, by: Actor, _desk: Desk) -> str:
+    """Carry a request out."""
+    said = row.content
+    user = or_not_found(session.get(User, (row.tenant_id, said["user_id"])))
+    until = datetime.fromisoformat(said["ends_at"]) if said["ends_at"] else None
+    change_role(
+        session,
+        user=user,
+        role=said["role"],
+        node_id=said["node_id"],
+        give=said["give"],
+        by=by,
+        ends_at=until,
+        reason=row.reason,
+        approval_id=row.id,
+    )
+    return row.subject
