@@ -172,5 +172,12 @@ class ApiToken(TenantRow, Base):
     addresses: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'"))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    #: Who issued it, as the audit log names them; the token does not end with them.
+    issued_by: Mapped[str] = mapped_column(String(60), server_default="")
+    #: Noted at most once a minute.
     last_used_at: Mapped[datetime | None]
+    last_used_from: Mapped[str | None] = mapped_column(String(45))
+    #: When it was last shown from outside its addresses, and from where: somebody else may have it.
+    elsewhere_at: Mapped[datetime | None]
+    elsewhere_from: Mapped[str | None] = mapped_column(String(45))
     revoked_at: Mapped[datetime | None]

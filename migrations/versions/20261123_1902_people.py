@@ -137,7 +137,11 @@ def _create_api_tokens() -> None:
         sa.Column("addresses", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("issued_by", sa.String(length=60), server_default="", nullable=False),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_used_from", sa.String(length=45), nullable=True),
+        sa.Column("elsewhere_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("elsewhere_from", sa.String(length=45), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("expires_at > created_at", name=op.f("ck_api_tokens_expires_later")),
         sa.ForeignKeyConstraint(

@@ -227,11 +227,11 @@ def _check_json() -> None:
 
 
 def _caller(permission: Permission) -> ApiActor:
-    """Whose token it is. Raises TokenMissing, TokenUnknown, TokenExpired, Forbidden."""
+    """Whose token it is. Raises TokenMissing, TokenUnknown, TokenExpired, TokenFromElsewhere, Forbidden."""
     scheme, _, raw = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not raw.strip():
         raise TokenMissing
-    caller = find_token(database(), raw.strip())
+    caller = find_token(database(), raw.strip(), address=request.remote_addr)
     g.api_actor = caller
     if permission not in caller.permissions:
         raise Forbidden(permission=permission)
