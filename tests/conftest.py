@@ -130,11 +130,18 @@ def db(database_urls: tuple[str, str]) -> Iterator[Database]:
     database.engine.dispose()
 
 
+@pytest.fixture(autouse=True)
+def _the_products_table_of_events() -> Iterator[None]:
+    """Whatever table a test has put in its place, the next one finds the product's: also a fixture of a whole module."""
+    yield
+    events.install()
+
+
 @pytest.fixture
 def make_world(db: Database) -> Iterator[Callable[..., World]]:
     """Build tenants with a property, spaces, meters, accounts; the invariants must hold for each at the end."""
     made: list[World] = []
-    events.install()  # whatever table another test has put in its place
+    events.install()  # whatever table a fixture before this one has put in its place
 
     def build(**wishes: object) -> World:
         made.append(build_world(db, **wishes))  # type: ignore[arg-type]
