@@ -63,6 +63,8 @@ SHOTS = (
     Shot("entries", "/entries"),
     Shot("entry", "/entries", "table tbody a"),
     Shot("energy", "/energy"),
+    Shot("audit-log", "/audit"),
+    Shot("audit-record", "/audit", "table tbody a"),
     Shot("plans", "/plans"),
     Shot("plan", "/plans", "table tbody a"),
     Shot("onboarding", "/onboarding"),

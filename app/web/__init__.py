@@ -14,6 +14,7 @@ from app.tenants.audit_keys import use_audit_keys
 from app.web.api.openapi import blueprint as readings
 from app.web.api.sms import blueprint as sms
 from app.web.console import console
+from app.web.audit_words import install_audit_words
 from app.web.console.evidence import install_evidence
 from app.web.faults import install_faults
 from app.web.frame import install_frame
@@ -44,6 +45,7 @@ def install(app: Flask, settings: Settings) -> None:
     install_evidence(app)
     install_faults(app)
     install_frame(app)
+    install_audit_words(app)
     app.register_blueprint(console)
     for blueprint in MACHINES:
         app.register_blueprint(blueprint)

@@ -54,7 +54,14 @@ def _create_audit_records() -> None:
         sa.Column("key_id", sa.String(length=8), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_audit_records")),
     )
-    op.create_index("ix_audit_records_at", "audit_records", ["tenant_id", "at"], unique=False)
+    op.create_index("ix_audit_records_at", "audit_records", ["tenant_id", "at", "id"])
+    for name, column in (("actor", "actor"), ("deed", "deed"), ("property", "property_id")):
+        op.create_index(f"ix_audit_records_{name}", "audit_records", ["tenant_id", column, "at", "id"])
+    op.create_index("ix_audit_records_subject", "audit_records", ["tenant_id", "subject"])
+    for name, which in (("reason", "reason IS NOT NULL"), ("refused", "result = 'refused'")):
+        op.create_index(
+            f"ix_audit_records_{name}", "audit_records", ["tenant_id", "at", "id"], postgresql_where=sa.text(which)
+        )
     protect("audit_records", grants="SELECT, INSERT")
 
 

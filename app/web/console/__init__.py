@@ -2,6 +2,7 @@
 
 from app.web.console import (
     accounts,
+    audit,
     books,
     control,
     counter,
@@ -25,7 +26,7 @@ from app.web.console import (
 from app.web.console.blueprint import console
 
 __all__ = [
-    "accounts", "books", "console", "control", "counter", "deliveries", "demo", "devices", "energy",
+    "accounts", "audit", "books", "console", "control", "counter", "deliveries", "demo", "devices", "energy",
     "health", "imports", "passwords", "prices",
     "receipts", "search", "security", "sign_in", "sign_in_steps", "step_up", "today", "wall",
 ]  # fmt: skip
