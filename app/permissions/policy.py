@@ -255,6 +255,13 @@ def beyond(giver: Scope, wanted: Scope, *, aside: frozenset[Permission] = SELLIN
     return frozenset(p for p, nodes in wanted.nodes_by_permission.items() if p not in aside and nodes - giver.nodes(p))
 
 
+def at_counter(scope: Scope, property_id: int) -> Scope:
+    """What is left of somebody's rights at a shared counter PC: a cashier's, and at this property only."""
+    return Scope(
+        MappingProxyType({p: frozenset({property_id}) for p in ROLES[Role.CASHIER] if scope.allows(p, property_id)})
+    )
+
+
 def clipped(viewed: Scope, viewer: Scope) -> Scope:
     """What a viewer sees as somebody else: never more than the viewer may see, and where the other sells, the counter.
 

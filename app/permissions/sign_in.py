@@ -214,6 +214,11 @@ def count_try(session: Session, *, what: str, address: str) -> None:
     _count_try(session, login=what, address=address, user=None)
 
 
+def forget_tries(session: Session, *, what: str) -> None:
+    """It went well: earlier tries of it delay nobody any more."""
+    session.execute(delete(SignInAttempt).where(SignInAttempt.login == _digest_text(what)))
+
+
 def _go_on(session: Session, user: User, visitor: Visitor, going: str | None) -> SignInDone | FactorAsked:
     """What follows a right password."""
     tenant_id = current_tenant_id()

@@ -15,6 +15,7 @@ from app.kernel.clock import business_now, clock_rate
 from app.permissions.policy import Permission, Role
 from app.reports.overview import undelivered_count
 from app.tenants.models import Tenant
+from app.web.counter_cookie import pc_token
 from app.web.places import Place, remember_place
 from app.web.words import _, locale, theme
 
@@ -82,6 +83,7 @@ def _frame() -> dict[str, Any]:
     if not has_request_context():
         return {}
     shared = {"locale": locale(), "theme": theme(), "nonce": g.get("nonce", ""), "business_now": business_now(), "_": _}
+    shared["counter_pc"] = bool(pc_token())
     if "reference" in g:
         # An error page asks the database nothing more: its transaction may be broken.
         return shared
@@ -152,6 +154,9 @@ def _navigation() -> list[Group]:
         ]),
         (_("能耗"), [
             (_("用量分析"), "chart-bar", "console.energy", Permission.OVERVIEW_GROUP_READ),
+        ]),
+        (_("人员与安全"), [
+            (_("柜台电脑"), "device-desktop", "console.counter_pcs", Permission.COUNTER_PC_REGISTER),
         ]),
         (_("设置"), [
             (_("电价方案"), "coin", "console.plans", Permission.PLAN_PRICE_READ),

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from app.kernel.clock import wall_now
 from app.kernel.db import database
 from app.kernel.unit_of_work import unit_of_work
-from app.permissions.policy import NEEDS_SECOND_FACTOR, Permission, Scope, clipped, scope_of
+from app.permissions.counter_pcs import property_of_pc
+from app.permissions.policy import NEEDS_SECOND_FACTOR, Permission, Scope, at_counter, clipped, scope_of
 from app.permissions.sessions import SEEN_EVERY, SignedIn, find_session, touch_session
 from app.permissions.sign_in import tenant_of
 from app.tenants.models import Node
@@ -21,13 +22,15 @@ from app.web.guards import keep_open
 class Operator(UserMixin):
     """Who is signed in. `get_id` is the session token, so that leaving or revoking the session ends it everywhere."""
 
-    def __init__(self, token: str, found: SignedIn, nodes: list[Node]) -> None:
+    def __init__(self, token: str, found: SignedIn, nodes: list[Node], *, counter_at: int | None = None) -> None:
         self.token = token
         self.found = found
         self.nodes = {node.id: node for node in nodes}
         self.tree = Tree.of([(node.id, node.parent_id) for node in nodes])
         #: What the person holds; `scope` is what this request may see, which is less while viewing as somebody else.
         self.own_scope: Scope = scope_of(found.grants, self.tree)
+        if found.opened_by == "pin":
+            self.own_scope = at_counter(self.own_scope, counter_at or 0)
         self.scope: Scope = self._seen()
 
     def get_id(self) -> str:
@@ -89,7 +92,8 @@ def load_operator(token: str) -> Operator | None:
         stack.close()
         session.clear()
         return None
-    operator = Operator(token, found, list(work.scalars(select(Node).order_by(Node.id))))
+    nodes = list(work.scalars(select(Node).order_by(Node.id)))
+    operator = Operator(token, found, nodes, counter_at=_counter_of(work, found))
     if _lacks_factor(operator):
         stack.close()
         session.clear()
@@ -98,6 +102,13 @@ def load_operator(token: str) -> Operator | None:
     g.session, g.tenant_id = work, tenant_id
     keep_open(stack)
     return operator
+
+
+def _counter_of(work: Session, found: SignedIn) -> int | None:
+    """The property whose counter the session was opened at by PIN."""
+    if found.opened_by != "pin" or found.counter_pc_id is None:
+        return None
+    return property_of_pc(work, pc_id=found.counter_pc_id)
 
 
 def _lacks_factor(operator: Operator) -> bool:

@@ -6,6 +6,7 @@ from app.web.console import (
     books,
     control,
     counter,
+    counter_pcs,
     deliveries,
     demo,
     devices,
@@ -20,13 +21,14 @@ from app.web.console import (
     sign_in,
     sign_in_steps,
     step_up,
+    switch,
     today,
     wall,
 )
 from app.web.console.blueprint import console
 
 __all__ = [
-    "accounts", "audit", "books", "console", "control", "counter", "deliveries", "demo", "devices", "energy",
+    "accounts", "audit", "books", "console", "control", "counter", "counter_pcs", "deliveries", "demo", "devices", "energy",
     "health", "imports", "passwords", "prices",
-    "receipts", "search", "security", "sign_in", "sign_in_steps", "step_up", "today", "wall",
+    "receipts", "search", "security", "sign_in", "sign_in_steps", "step_up", "switch", "today", "wall",
 ]  # fmt: skip
