@@ -35,7 +35,8 @@ _RECEIPT = text("""
     SELECT r.id, r.public_id::text AS public_id, r.till, r.number, r.issued_at, r.prints, r.content, r.property_id,
            y.id AS payment_id, y.channel, y.amount_fen, y.received_at, y.actor, sa.id AS account_id,
            sa.public_id::text AS account_public_id, sa.number AS account_number, s.name AS space, b.name AS building,
-           n.name AS property, p.name AS party, p.kind AS party_kind, le.name AS entity, le.tax_number, u.name AS cashier
+           n.name AS property, p.name AS party, p.kind AS party_kind, le.name AS entity, le.tax_number, u.name AS cashier,
+           y.received_on, rev.public_id::text AS reversed_by
     FROM receipts r
     JOIN payments y ON y.tenant_id = r.tenant_id AND y.id = r.payment_id
     JOIN supply_accounts sa ON sa.tenant_id = y.tenant_id AND sa.id = y.supply_account_id
@@ -46,6 +47,7 @@ _RECEIPT = text("""
     JOIN ledger_books bk ON bk.tenant_id = r.tenant_id AND bk.id = r.book_id
     JOIN legal_entities le ON le.tenant_id = bk.tenant_id AND le.id = bk.legal_entity_id
     LEFT JOIN users u ON u.tenant_id = y.tenant_id AND y.actor = 'user:' || u.id
+    LEFT JOIN ledger_entries rev ON rev.tenant_id = y.tenant_id AND rev.reverses_id = y.entry_id
     WHERE r.tenant_id = :tenant AND r.property_id = ANY(:properties) AND r.public_id = CAST(:receipt AS uuid)
 """)
 

@@ -17,6 +17,7 @@ from app.tenants.models import AuditRecord, Party
 from app.web.console.demo import StreetAbsent, switch
 from tests.conftest import MovableClock
 from tests.factories.history import bring_online, close_days, pay, public_id, read_hourly, stop_in_force
+from tests.factories.people import person
 from tests.factories.world import World, add_property
 from tests.web.conftest import Visitor
 
@@ -282,7 +283,9 @@ def test_prices_are_published_forward_and_kept_when_refused(visit: Visit, lived_
         assert "没有发布" in answer.get_data(as_text=True)
 
 
-def test_a_price_shows_what_it_changes_and_a_slip_of_the_unit_needs_a_tick(visit: Visit, lived_in: World) -> None:
+def test_a_price_shows_what_it_changes_and_a_slip_of_the_unit_needs_a_tick_and_another_person(
+    visit: Visit, lived_in: World, db: Database
+) -> None:
     visitor = visit(lived_in)
     plan = re.search("/plans/[0-9a-f-]{36}", visitor.text("/plans"))
     assert plan
@@ -293,7 +296,13 @@ def test_a_price_shows_what_it_changes_and_a_slip_of_the_unit_needs_a_tick(visit
         assert 'name="large"' in page
         assert "待生效" not in page
     ticked = {**slip, "deed": "publish", "large": "1"}
-    assert visitor.post(f"{plan[0]}/versions", ticked, token_from=plan[0]).status_code == 303
+    asked = visitor.post(f"{plan[0]}/versions", ticked, token_from=plan[0])
+    assert (asked.status_code, "提交审批" in asked.get_data(as_text=True)) == (422, True)
+    person(db, lived_in, Role.GROUP_FINANCE, at=lived_in.headquarters_id)
+    filed = visitor.post(f"{plan[0]}/versions", {**ticked, "reason": "按新文件调价"}, token_from=plan[0])
+    assert filed.location.startswith("/approvals/")
+    assert "0.56" in visitor.text(filed.location)
+    assert "待生效" not in visitor.text(plan[0])
 
 
 def test_a_doubtful_reading_is_settled_with_a_reason_and_by_the_property_only(

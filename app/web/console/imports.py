@@ -8,13 +8,16 @@ from zoneinfo import ZoneInfo
 from flask import Response, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.billing.onboarding.service import commit_import, dry_run
+from app.billing.approved import import_readings, open_property
+from app.billing.onboarding.service import dry_run
 from app.billing.onboarding.template import make_template
 from app.kernel.errors import AppError, NotFound
 from app.meters import sheet
+from app.permissions.approvals import ApprovalNeeded
 from app.permissions.policy import Permission
 from app.web.console.blueprint import console
 from app.web.console.uploads import drop, keep, uploaded
+from app.web.console.waiting import ask
 from app.web.guards import requires
 from app.web.places import Place, actor, place, scope
 from app.web.words import ZONE, _, locale
@@ -45,10 +48,12 @@ def readings_load() -> ResponseReturnValue:
         name, content = uploaded()
         if request.form.get("deed") == "load":
             with g.session.begin_nested():
-                rows = sheet.load(g.session, allowed=allowed, file=io.BytesIO(content), zone=zone, actor=actor())
+                rows = import_readings(g.session, allowed=allowed, content=content, zone=zone, actor=actor())
             drop(content)
             return render_template("console/readings_import.html", found=None, loaded=rows, refused=None)
         found = sheet.preview(g.session, allowed=allowed, file=io.BytesIO(content), zone=zone)
+    except ApprovalNeeded as needed:
+        return _ask_for_readings(needed, name, content)
     except AppError as refused:
         return _readings_refused(refused)
     return render_template(
@@ -85,6 +90,8 @@ def onboarding_load() -> ResponseReturnValue:
         if request.form.get("deed") == "commit":
             return _commit(here, here.property.id, name, content)
         report = dry_run(g.session, property_id=here.property.id, content=content)
+    except ApprovalNeeded as needed:
+        return _ask_for_opening(here, needed, name, content)
     except AppError as refused:
         return _onboarding_page(here, refused=refused.message(locale())), refused.status
     return _onboarding_page(here, report=report, digest=keep(content), file_name=name)
@@ -92,7 +99,7 @@ def onboarding_load() -> ResponseReturnValue:
 
 def _commit(here: Place, property_id: int, name: str, content: bytes) -> ResponseReturnValue:
     with g.session.begin_nested():
-        done = commit_import(g.session, property_id=property_id, content=content, file_name=name, by=actor())
+        done = open_property(g.session, property_id=property_id, content=content, file_name=name, by=actor())
     drop(content)
     if done.replayed:
         flash(_("这份文件已经导入过，没有重复导入。"), "note")
@@ -102,6 +109,28 @@ def _commit(here: Place, property_id: int, name: str, content: bytes) -> Respons
         # Shown on the answer itself: a redirect would have to keep them somewhere in clear.
         return _onboarding_page(here, secrets=done.secrets)
     return redirect(url_for("console.onboarding"), 303)
+
+
+def _ask_for_readings(needed: ApprovalNeeded, name: str, content: bytes) -> ResponseReturnValue:
+    """Put the very file before another person; without a reason the page asks for one."""
+    digest = keep(content)
+    try:
+        return ask(needed, reason=request.form.get("reason", ""))
+    except AppError as refused:
+        page = render_template(
+            "console/readings_import.html", found=None, loaded=None, refused=refused.message(locale()),
+            needed=True, digest=digest, file_name=name, reason=request.form.get("reason", ""),
+        )  # fmt: skip
+        return page, refused.status
+
+
+def _ask_for_opening(here: Place, needed: ApprovalNeeded, name: str, content: bytes) -> ResponseReturnValue:
+    digest, reason = keep(content), request.form.get("reason", "")
+    try:
+        return ask(needed, reason=reason)
+    except AppError as refused:
+        said = {"refused": refused.message(locale()), "needed": True, "reason": reason}
+        return _onboarding_page(here, **said, digest=digest, file_name=name), refused.status
 
 
 def _onboarding_page(here: Place, **context: Any) -> str:

@@ -8,13 +8,16 @@ from zoneinfo import ZoneInfo
 from flask import flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.billing.plans import PriceAlreadyInForce, access_plan, create_plan, publish_price, withdraw_price
+from app.billing.approved import change_price
+from app.billing.plans import PriceAlreadyInForce, access_plan, create_plan, withdraw_price
 from app.billing.tariffs.plans import FlatPrice, change_share, is_large_change
 from app.kernel.clock import business_now
 from app.kernel.errors import AppError, Invalid, NotFound
+from app.permissions.approvals import ApprovalNeeded
 from app.permissions.policy import Permission
 from app.reports.prices import price_plan, price_plans, price_versions
 from app.web.console.blueprint import console
+from app.web.console.waiting import ask
 from app.web.guards import requires
 from app.web.places import actor, place, scope
 from app.web.words import ZONE, _, locale, moment, price
@@ -60,7 +63,9 @@ def publish(public_id: object) -> ResponseReturnValue:
         if request.form.get("deed") != "publish" or (change["large"] and not request.form.get("large")):
             return _plan_page(public_id, dict(request.form), None, change)
         with g.session.begin_nested():
-            publish_price(g.session, plan=target, price=wanted, effective_from=since, by=actor())
+            change_price(g.session, plan=target, price=wanted, effective_from=since, by=actor())
+    except ApprovalNeeded as needed:
+        return _ask(public_id, needed, change)
     except AppError as refused:
         return _plan_page(public_id, dict(request.form), refused.message(locale())), refused.status
     flash(_("已发布：自 %(when)s 起 %(price)s 元/kWh。", when=moment(since), price=price(wanted)), "good")
@@ -80,6 +85,15 @@ def withdraw(public_id: object, version_id: int) -> ResponseReturnValue:
     else:
         flash(_("已撤回：该价格不会生效，仍按原单价计价。"), "good")
     return redirect(url_for("console.plan", public_id=public_id), 303)
+
+
+def _ask(public_id: object, needed: ApprovalNeeded, change: dict[str, Any]) -> ResponseReturnValue:
+    """Put the price before another person; without a reason the page asks for one."""
+    try:
+        return ask(needed, reason=request.form.get("reason", ""))
+    except AppError as refused:
+        page = _plan_page(public_id, dict(request.form), refused.message(locale()), {**change, "needed": True})
+        return page, refused.status
 
 
 def _change(plan_id: int, wanted: Decimal, since: datetime) -> dict[str, Any]:

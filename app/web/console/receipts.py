@@ -3,23 +3,27 @@
 from pathlib import Path
 from typing import Any
 
-from flask import current_app, flash, g, redirect, render_template, send_file, url_for
+from flask import current_app, flash, g, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.engine import Row
 
+from app.billing.approved import reverse_sale
+from app.billing.models import Payment, Receipt
 from app.billing.payments.receipts import access_receipt, print_receipt
 from app.billing.restore import paid_not_delivered
 from app.kernel.clock import business_now
-from app.kernel.errors import NotFound
+from app.kernel.errors import AppError, NotFound
+from app.permissions.approvals import ApprovalNeeded, ApprovalReasonMissing
 from app.permissions.policy import Permission
 from app.reports.receipt_files import receipt_path
 from app.reports.receipts import payments_of, progress_of
 from app.reports.receipts import receipt as find_receipt
 from app.web.console.blueprint import console
 from app.web.console.parts import live_part
+from app.web.console.waiting import ask
 from app.web.guards import requires
-from app.web.places import place, scope, today
-from app.web.words import _
+from app.web.places import actor, place, scope, today
+from app.web.words import _, locale, yuan
 
 
 @console.get("/payments")
@@ -39,7 +43,10 @@ def payments() -> ResponseReturnValue:
 def receipt(public_id: object) -> ResponseReturnValue:
     """The receipt as it will print, and how far the light has come. Raises NotFound."""
     r = _receipt(public_id)
-    return render_template("console/receipt.html", r=r, is_copy=r.prints > 0, printing=False, **_progress(r))
+    reversible = r.received_on == today() and r.reversed_by is None
+    return render_template(
+        "console/receipt.html", r=r, is_copy=r.prints > 0, printing=False, reversible=reversible, **_progress(r)
+    )
 
 
 @console.post("/receipts/<uuid:public_id>/print")
@@ -64,6 +71,35 @@ def print_pdf(public_id: object) -> ResponseReturnValue:
     return send_file(
         path.resolve(), mimetype="application/pdf", as_attachment=True, download_name=f"{r.till}-{r.number:06d}.pdf"
     )
+
+
+@console.post("/receipts/<uuid:public_id>/reverse")
+@requires(Permission.MONEY_TOPUP_REVERSE)
+def reverse(public_id: object) -> ResponseReturnValue:
+    """Reverse a sale of today, or ask another person for it when it is above what one may do alone. Raises NotFound."""
+    row = access_receipt(g.session, public_id=public_id, allowed=scope(Permission.MONEY_TOPUP_REVERSE))  # type: ignore[arg-type]
+    payment = g.session.get_one(Payment, (row.tenant_id, row.payment_id))
+    reason = request.form.get("reason", "").strip()
+    try:
+        if not reason:
+            raise ApprovalReasonMissing
+        with g.session.begin_nested():
+            reverse_sale(g.session, payment=payment, reason=reason, actor=actor(), idempotency_key=str(row.public_id))
+    except ApprovalNeeded as needed:
+        return _ask(row, needed, reason)
+    except AppError as refused:
+        flash(_("没有冲正：%(why)s", why=refused.message(locale())), "bad")
+    else:
+        flash(_("已冲正 %(amount)s，从余额中扣回。", amount=yuan(payment.amount_fen)), "good")
+    return redirect(url_for("console.receipt", public_id=row.public_id), 303)
+
+
+def _ask(row: Receipt, needed: ApprovalNeeded, reason: str) -> ResponseReturnValue:
+    try:
+        return ask(needed, reason=reason)
+    except AppError as refused:
+        flash(refused.message(locale()), "bad")
+        return redirect(url_for("console.receipt", public_id=row.public_id), 303)
 
 
 @console.get("/receipts/<uuid:public_id>/progress")
