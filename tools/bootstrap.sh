@@ -3,7 +3,7 @@
 # fonts and libraries for PDF. Safe to run again: what has not changed is not done twice.
 #
 #   tools/bootstrap.sh            the product and its tests
-#   tools/bootstrap.sh --browser  also Debian's chromium, for the browser tests
+#   tools/bootstrap.sh --browser  also Debian's chromium and SoftHSM, for the tests that need them
 #
 # A piece that cannot be installed is named in one line with its cure.
 set -euo pipefail
@@ -64,11 +64,11 @@ make_venv() {
 }
 
 install_python() {
-  local files=(requirements.txt requirements-embedded.txt requirements-dev.txt pyproject.toml)
+  local files=(requirements.txt requirements-embedded.txt requirements-dev.txt requirements-pkcs11.txt pyproject.toml)
   changed python "${files[@]}" || return 0
   say "installing Python packages"
   $VENV/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
-    -r requirements.txt -r requirements-embedded.txt -r requirements-dev.txt
+    -r requirements.txt -r requirements-embedded.txt -r requirements-dev.txt -r requirements-pkcs11.txt
   $VENV/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
   done_with python "${files[@]}"
 }
@@ -117,6 +117,11 @@ install_browser() {
     need "chromium for the browser tests, which are skipped without it" chromium || true
 }
 
+install_softhsm() {
+  command -v softhsm2-util >/dev/null ||
+    need "SoftHSM for the tests of a key kept in a module, which are skipped without it" softhsm2 || true
+}
+
 mkdir -p var
 exec 9> var/bootstrap.lock
 flock 9  # two makes at once take turns
@@ -124,4 +129,4 @@ make_venv
 install_python
 install_front_end
 install_pdf
-[ "${1:-}" != --browser ] || install_browser
+[ "${1:-}" != --browser ] || { install_browser; install_softhsm; }

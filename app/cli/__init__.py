@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "db": "app.cli.database:db",
     "ledger": "app.cli.ledger:ledger",
     "audit": "app.cli.audit:audit",
+    "keys": "app.cli.keys:keys",
     "groups": "app.cli.groups:groups",
     "access": "app.cli.access:access",
     "stops": "app.cli.stops:stops",

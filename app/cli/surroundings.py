@@ -18,7 +18,7 @@ from app.launcher.stack import attach
 from app.meters import wake
 from app.settings import SettingMissing, Settings
 from app.tenants.audit_keys import use_audit_keys
-from app.tenants.keys import use_key_encryption_key
+from app.tenants.keys import store_of, use_key_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def here() -> Surroundings:
     """Open what the command needs, once."""
     settings = read_settings()
     use_clock_file(settings.clock_file)
-    use_key_encryption_key(settings.key_encryption_key)
+    use_key_store(store_of(settings))
     database = open_database(settings.database_url, pooler=settings.database_pooler)
     table.install()
     transport = Transport(settings.redis_url)

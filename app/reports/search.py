@@ -21,8 +21,8 @@ def find_accounts(
     tenant_id: int,
     property_ids: list[int],
     words: str,
-    phone_blind: bytes | None = None,
-    last4_blind: bytes | None = None,
+    phone_blinds: Sequence[bytes] = (),
+    last4_blinds: Sequence[bytes] = (),
 ) -> Sequence[Row[Any]]:
     """Supply accounts that match, best first. The caller digests phone numbers: this module holds no keys.
 
@@ -35,7 +35,7 @@ def find_accounts(
         return []
     given = {
         "tenant": tenant_id, "properties": property_ids, "exact": wanted, "prefix": _escaped(wanted) + "%",
-        "phone": phone_blind, "last4": last4_blind, "most": ANSWERS_MAX, **_room(wanted),
+        "phones": list(phone_blinds), "last4s": list(last4_blinds), "most": ANSWERS_MAX, **_room(wanted),
     }  # fmt: skip
     return session.execute(_FIND, given).all()
 
@@ -81,7 +81,8 @@ _FIND = text(f"""
         UNION ALL
         (SELECT sa.id, 2 FROM parties p JOIN supply_accounts sa ON sa.tenant_id = p.tenant_id AND sa.party_id = p.id
           WHERE p.tenant_id = :tenant AND p.property_id = ANY(:properties)
-            AND (p.phone_blind = :phone OR p.phone_last4_blind = :last4) LIMIT :most)
+            AND (p.phone_blind = ANY(CAST(:phones AS bytea[])) OR p.phone_last4_blind = ANY(CAST(:last4s AS bytea[])))
+          LIMIT :most)
         UNION ALL
         (SELECT sa.id, 4 FROM parties p JOIN supply_accounts sa ON sa.tenant_id = p.tenant_id AND sa.party_id = p.id
           WHERE p.tenant_id = :tenant AND p.property_id = ANY(:properties) AND p.name LIKE :prefix LIMIT :most)

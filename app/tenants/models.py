@@ -290,6 +290,9 @@ class TenantKey(TenantScoped, Base):
     #: 2, 3 …; version 1 lies in `tenants.data_key`.
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     wrapped: Mapped[bytes] = mapped_column(LargeBinary)
+    #: Blind indexes derive from it since; they stay under the newest such version, the first unless one was asked for.
+    blinds: Mapped[bool] = mapped_column(server_default=text("false"))
+    #: Wall instants, as keys belong to the machines and not to a demo's calendar.
     created_at: Mapped[datetime]
     #: Set when every field has been written anew under it.
     rotated_at: Mapped[datetime | None]

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import date
 
 from sqlalchemy import ColumnElement, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.kernel.actor import Actor
 from app.kernel.crypto import DataKey
@@ -14,9 +14,17 @@ from app.kernel.db import uuid7
 from app.kernel.errors import AppError, NotFound
 from app.tenants import audit
 from app.tenants.access import or_not_found, within
+from app.tenants.kek import KeyStoreAway
 from app.tenants.keys import data_key, place
 from app.tenants.models import Party, PartyRole, Property, Space
-from app.tenants.phones import PhoneUnreadable, last_four, mask_phone, normalise_id_number, normalise_phone
+from app.tenants.phones import (
+    IdNumberWrong,
+    PhoneUnreadable,
+    last_four,
+    mask_phone,
+    normalise_id_number,
+    normalise_phone,
+)
 from app.tenants.service import ReasonMissing
 
 ROLES = ("owner", "occupant", "payer", "contract")
@@ -151,18 +159,28 @@ def find_parties(session: Session, *, text: str, allowed: Collection[int], limit
     wanted = text.strip()
     if not wanted:
         return []
-    query = select(Party).where(within(Party.property_id, allowed), or_(*_ways(data_key(session), wanted)))
+    query = select(Party).where(within(Party.property_id, allowed), or_(*_ways(session, wanted)))
     return list(session.scalars(query.order_by(Party.name, Party.id).limit(min(limit, FOUND_MAX))))
 
 
-def _ways(key: DataKey, wanted: str) -> list[ColumnElement[bool]]:
+def _ways(session: Session, wanted: str) -> list[ColumnElement[bool]]:
     # A prefix as a range: LIKE cannot be an index condition under row-level security.
     ways: list[ColumnElement[bool]] = [Party.name.between(wanted, wanted + "\U0010ffff")]
-    if wanted.isascii() and wanted.isdigit() and len(wanted) == 4:
-        ways.append(Party.phone_last4_blind == key.blind("phone_last4", wanted))
-    with suppress(PhoneUnreadable):  # not a phone number: then it is a name
-        ways.append(Party.phone_blind == key.blind("phone", normalise_phone(wanted)))
+    with suppress(KeyStoreAway):  # names are found all the same
+        ways += [column.in_(digests) for column, digests in _digests(session, wanted)]
     return ways
+
+
+def _digests(session: Session, wanted: str) -> list[tuple[InstrumentedAttribute[bytes | None], list[bytes]]]:
+    """The blind indexes in which these words may stand: of a phone, of its end, of an ID number."""
+    found: list[tuple[InstrumentedAttribute[bytes | None], list[bytes]]] = []
+    if wanted.isascii() and wanted.isdigit() and len(wanted) == 4:
+        found.append((Party.phone_last4_blind, data_key(session).blinds("phone_last4", wanted)))
+    with suppress(PhoneUnreadable):  # not a phone number: then it is a name
+        found.append((Party.phone_blind, data_key(session).blinds("phone", normalise_phone(wanted))))
+    with suppress(IdNumberWrong):
+        found.append((Party.id_number_blind, data_key(session).blinds("id_number", normalise_id_number(wanted))))
+    return found
 
 
 def phone_of(session: Session, *, party: Party) -> str | None:

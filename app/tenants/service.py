@@ -9,11 +9,10 @@ from sqlalchemy.orm import Session
 
 from app.kernel.actor import Actor
 from app.kernel.clock import business_now
-from app.kernel.crypto import new_wrapped_key
 from app.kernel.db import Database, acting_for, bind_transaction
 from app.kernel.errors import AppError, NotFound
 from app.tenants import audit
-from app.tenants.keys import key_encryption_key
+from app.tenants.keys import key_store
 from app.tenants.models import LegalEntity, Node, Property, Tenant
 
 
@@ -57,7 +56,7 @@ def create_tenant(db: Database, *, name: str, legal_entity_name: str, tax_number
     with db.without_tenant() as connection:
         made = insert(Tenant).values(name=name, kind=kind, data_key=b"", created_at=business_now()).returning(Tenant.id)
         tenant_id: int = connection.scalars(made).one()
-        wrapped = new_wrapped_key(key_encryption_key(), tenant_id)
+        wrapped = key_store().new_data_key(tenant_id)
         connection.execute(update(Tenant).where(Tenant.id == tenant_id).values(data_key=wrapped))
         with acting_for(tenant_id):
             bind_transaction(connection)

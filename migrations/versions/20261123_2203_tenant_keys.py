@@ -33,6 +33,7 @@ def _create_tenant_keys() -> None:
         sa.Column("tenant_id", sa.Integer(), nullable=False),
         sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.Column("blinds", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("rotated_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("version > 1", name=op.f("ck_tenant_keys_version_follows_the_first")),

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select, text
 
-from app.kernel.crypto import CipherBroken, DataKey, FieldPlace, new_wrapped_key, unwrap_key
+from app.kernel.crypto import NONCE_BYTES, OLD_FORMAT, CipherBroken, DataKey, FieldPlace, seal
 from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
 from app.tenants import keys
-from app.tenants.keys import KeyEncryptionKeyWrong, data_key, key_encryption_key, use_key_encryption_key
+from app.tenants.kek import EnvironmentKey
+from app.tenants.keys import KeyStore, data_key
 from app.tenants.models import Party
 from app.tenants.parties import phone_of, register_party
 from tests.factories.world import World
@@ -19,8 +20,35 @@ PLACE = FieldPlace(tenant_id=1, table="parties", column="phone", row="a")
 
 
 def test_a_field_is_read_back_at_its_place() -> None:
-    key = unwrap_key(KEK, 1, new_wrapped_key(KEK, 1))
+    key = DataKey.of(KEK)
     assert key.decrypt(key.encrypt("+8613812345678", PLACE), PLACE) == "+8613812345678"
+
+
+def test_a_field_of_the_first_format_is_still_read() -> None:
+    old = OLD_FORMAT + seal(KEK, b"+8613812345678", PLACE.label())
+    assert DataKey({1: KEK, 2: bytes(32)}).decrypt(old, PLACE) == "+8613812345678"
+
+
+def test_the_newest_key_writes_and_every_older_one_reads() -> None:
+    older, both = DataKey.of(KEK), DataKey({1: KEK, 2: bytes(32)})
+    assert (older.encrypt("x", PLACE)[:3], both.encrypt("x", PLACE)[:3]) == (b"\2\0\1", b"\2\0\2")
+    assert both.decrypt(older.encrypt("x", PLACE), PLACE) == "x"
+    with pytest.raises(CipherBroken):  # whoever has only the older key reads nothing of the newer one
+        older.decrypt(both.encrypt("x", PLACE), PLACE)
+    assert older.blind("phone", "138") == both.blind("phone", "138")
+
+
+def test_digests_change_only_when_asked_and_are_found_under_both_keys_meanwhile() -> None:
+    older, changing = DataKey.of(KEK), DataKey({1: KEK, 2: bytes(32)}, (2, 1))
+    assert changing.blind("phone", "138") != older.blind("phone", "138")
+    assert changing.blinds("phone", "138") == [changing.blind("phone", "138"), older.blind("phone", "138")]
+
+
+@pytest.mark.parametrize("blob", [b"", b"\1", b"\2", b"\2\0\1", b"\3" * 40, bytes(NONCE_BYTES)])
+def test_what_is_no_field_is_broken_and_nothing_worse(blob: bytes) -> None:
+    with pytest.raises(CipherBroken) as refused:
+        DataKey.of(KEK).decrypt(blob, PLACE)
+    assert "parties.phone" in refused.value.message("en")
 
 
 @pytest.mark.parametrize(
@@ -33,52 +61,51 @@ def test_a_field_is_read_back_at_its_place() -> None:
     ],
 )
 def test_a_ciphertext_moved_elsewhere_is_worth_nothing(elsewhere: FieldPlace) -> None:
-    key = DataKey(KEK)
+    key = DataKey.of(KEK)
     with pytest.raises(CipherBroken):
         key.decrypt(key.encrypt("+8613812345678", PLACE), elsewhere)
 
 
 def test_every_flipped_bit_is_noticed() -> None:
-    key = DataKey(KEK)
+    key = DataKey.of(KEK)
     blob = key.encrypt("138", PLACE)
-    for position in range(1, len(blob)):
+    for position in range(len(blob)):
         bent = blob[:position] + bytes([blob[position] ^ 1]) + blob[position + 1 :]
         with pytest.raises(CipherBroken):
             key.decrypt(bent, PLACE)
 
 
 def test_the_same_number_looks_different_each_time_and_is_found_all_the_same() -> None:
-    key = DataKey(KEK)
+    key = DataKey.of(KEK)
     assert key.encrypt("138", PLACE) != key.encrypt("138", PLACE)
     assert key.blind("phone", "138") == key.blind("phone", "138")
     assert key.blind("phone", "138") != key.blind("id_number", "138")
-    assert key.blind("phone", "138") != DataKey(bytes(32)).blind("phone", "138")
+    assert key.blind("phone", "138") != DataKey.of(bytes(32)).blind("phone", "138")
 
 
 def test_a_key_never_shows_itself() -> None:
-    assert KEK.hex() not in repr(DataKey(KEK))
-    assert "raw" not in repr(DataKey(KEK))
+    assert KEK.hex() not in repr(DataKey.of(KEK))
+    assert "raw" not in repr(DataKey.of(KEK))
 
 
-def test_a_data_key_opens_only_with_its_key_and_for_its_tenant() -> None:
-    wrapped = new_wrapped_key(KEK, 1)
-    with pytest.raises(CipherBroken):
-        unwrap_key(KEK, 2, wrapped)
-    with pytest.raises(CipherBroken):
-        unwrap_key(bytes(32), 1, wrapped)
+def test_a_wrapped_key_opens_for_its_tenant_and_version_only() -> None:
+    store = KeyStore([EnvironmentKey(KEK.hex())], kept_s=0)
+    wrapped = store.new_data_key(1, 2)
+    assert len(store.data_key(wrapped, 1, 2)) == 32
+    for tenant_id, version in ((2, 2), (1, 3), (1, 1)):
+        with pytest.raises(CipherBroken):
+            store.data_key(wrapped, tenant_id, version)
 
 
-@pytest.mark.parametrize("bad", ["", "ab" * 31, "ab" * 33, "zz" * 32])
-def test_a_key_encryption_key_of_another_shape_is_refused(bad: str) -> None:
-    with pytest.raises(KeyEncryptionKeyWrong):
-        use_key_encryption_key(bad)
+def test_a_key_wrapped_before_keys_had_names_still_opens() -> None:
+    store = KeyStore([EnvironmentKey("11" * 32), EnvironmentKey(KEK.hex())])
+    assert store.data_key(OLD_FORMAT + seal(KEK, bytes(32), b"data-key|7"), 7, 1) == bytes(32)
 
 
 def test_with_another_key_encryption_key_nothing_opens(
     world: World, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = key_encryption_key()
-    monkeypatch.setattr(keys, "_installed", bytes(b ^ 1 for b in good))
+    monkeypatch.setattr(keys, "_installed", KeyStore([EnvironmentKey("ab" * 32)]))
     with unit_of_work(world.tenant_id, db=db) as session, pytest.raises(CipherBroken):
         data_key(session)
 

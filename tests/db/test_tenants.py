@@ -87,7 +87,7 @@ def test_a_new_tenant_has_headquarters_a_legal_entity_and_a_key_of_its_own(db: D
     made = create_tenant(db, name="新集团", legal_entity_name="新公司", tax_number=unique("T"), kind="demo")
     with unit_of_work(made.tenant_id, db=db) as session:
         assert session.scalars(select(Node.kind)).all() == ["headquarters"]
-        assert len(data_key(session).raw) == 32
+        assert len(data_key(session).raw_by_version[1]) == 32
         region = add_region(session, parent_id=made.headquarters_id, name="华东")
         site = add_property(session, parent_id=region.id, name="和风苑", legal_entity_id=made.legal_entity_id)
         assert session.get_one(Node, (made.tenant_id, site.id)).kind == "property"

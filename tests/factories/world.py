@@ -7,16 +7,17 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from app.billing.ledger.books import open_book, open_wallets
 from app.billing.ledger.periods import open_ahead
 from app.billing.models import Agreement, PlanAssignment, PricePlan, PriceVersion, SupplyAccount
-from app.kernel.crypto import directory_digest, new_wrapped_key
+from app.kernel.crypto import directory_digest
 from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
 from app.meters.models import Gateway, Meter, MeterModel, Mount
+from app.tenants.keys import key_store
 from app.tenants.models import (
     Building,
     DirectoryEntry,
@@ -65,11 +66,10 @@ def unique(prefix: str) -> str:
 
 def make_tenant(db: Database, *, kind: str = "demo", name: str = "远景物业集团") -> int:
     """A tenant row with its data key; returns its id."""
-    key = bytes.fromhex(os.environ["KEY_ENCRYPTION_KEY"])
     with db.without_tenant() as connection:
         row = insert(Tenant).values(name=name, kind=kind, data_key=b"", created_at=BEGAN_AT).returning(Tenant.id)
         tenant_id = connection.execute(row).scalar_one()
-        wrapped = new_wrapped_key(key, tenant_id)
+        wrapped = key_store().new_data_key(tenant_id)
         connection.execute(Tenant.__table__.update().where(Tenant.id == tenant_id).values(data_key=wrapped))
     return tenant_id
 
@@ -97,10 +97,22 @@ def build_world(
         )
         _make_plan(session, world, price=price)
         _make_meters(session, world, simulated=simulated, register_wh_first=register_wh_first)
-    digest = directory_digest("gateway", world.gateway_number)
-    with db.without_tenant() as connection:
-        connection.execute(insert(DirectoryEntry).values(digest=digest, kind="gateway", tenant_id=world.tenant_id))
+    _name_gateway(db, world)
     return world
+
+
+def build_sibling(db: Database, world: World, *, name: str, spaces: int = 4) -> World:
+    """A second property of the same tenant with spaces, people, accounts, a plan and meters of its own."""
+    sibling = World(world.tenant_id, headquarters_id=world.headquarters_id, legal_entity_id=world.legal_entity_id)
+    with unit_of_work(world.tenant_id, db=db) as session:
+        _make_property(session, sibling, name=name, spaces=spaces, usage_class="residential")
+        sibling.book_id = open_book(session, legal_entity_id=world.legal_entity_id, property_id=sibling.property_id)
+        open_ahead(session, today=BEGAN_AT.date())
+        _make_accounts(session, sibling, usage_class="residential", agreement=True, overdraft_fen_max=2_000)
+        _make_plan(session, sibling, price="0.61000")
+        _make_meters(session, sibling, simulated=True, register_wh_first=100_000)
+    _name_gateway(db, sibling)
+    return sibling
 
 
 def add_property(session: Session, world: World, *, name: str) -> int:
@@ -114,6 +126,12 @@ def add_property(session: Session, world: World, *, name: str) -> int:
     return node.id
 
 
+def _name_gateway(db: Database, world: World) -> None:
+    digest = directory_digest("gateway", world.gateway_number)
+    with db.without_tenant() as connection:
+        connection.execute(insert(DirectoryEntry).values(digest=digest, kind="gateway", tenant_id=world.tenant_id))
+
+
 def _add(session: Session, thing: Any) -> int:
     session.add(thing)
     session.flush()
@@ -123,7 +141,11 @@ def _add(session: Session, thing: Any) -> int:
 def _make_places(session: Session, world: World, *, spaces: int, usage_class: str) -> None:
     world.headquarters_id = _add(session, Node(kind="headquarters", name="集团总部"))
     world.legal_entity_id = _add(session, LegalEntity(name="远景物业服务有限公司", tax_number=unique("9131")))
-    world.property_id = _add(session, Node(kind="property", name="和风苑", parent_id=world.headquarters_id))
+    _make_property(session, world, name="和风苑", spaces=spaces, usage_class=usage_class)
+
+
+def _make_property(session: Session, world: World, *, name: str, spaces: int, usage_class: str) -> None:
+    world.property_id = _add(session, Node(kind="property", name=name, parent_id=world.headquarters_id))
     session.add(Property(id=world.property_id, legal_entity_id=world.legal_entity_id))
     session.flush()
     building = Building(property_id=world.property_id, name="A座")
@@ -186,18 +208,14 @@ def _make_meters(session: Session, world: World, *, simulated: bool, register_wh
     world.gateway_number = unique("GW")
     gateway = Gateway(property_id=world.property_id, number=world.gateway_number, mode="dial_in", simulated=simulated)
     world.gateway_id = _add(session, gateway)
-    model = MeterModel(
-        name="DDSY-60A",
-        dialect="dlt645-2007",
-        modulus_wh=1_000_000_000,
-        rated_power_w=13_200,
-        registers=["total"],
-    )
-    world.model_id = _add(session, model)
-    for number, (space_id, account_id) in enumerate(zip(world.space_ids, world.supply_account_ids, strict=True), 1):
+    world.model_id = session.scalar(select(MeterModel.id).where(MeterModel.name == "DDSY-60A")) or _make_model(session)
+    taken = session.scalar(select(func.count()).select_from(Meter)) or 0
+    for number, (space_id, account_id) in enumerate(
+        zip(world.space_ids, world.supply_account_ids, strict=True), taken + 1
+    ):
         meter = Meter(
             property_id=world.property_id,
-            model_id=model.id,
+            model_id=world.model_id,
             gateway_id=gateway.id,
             number=f"{number:012d}",
             address=f"{number:012d}",
@@ -212,3 +230,14 @@ def _make_meters(session: Session, world: World, *, simulated: bool, register_wh
             register_wh_first=register_wh_first,
         )
         world.mount_ids.append(_add(session, mount))
+
+
+def _make_model(session: Session) -> int:
+    model = MeterModel(
+        name="DDSY-60A",
+        dialect="dlt645-2007",
+        modulus_wh=1_000_000_000,
+        rated_power_w=13_200,
+        registers=["total"],
+    )
+    return _add(session, model)

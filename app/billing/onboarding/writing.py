@@ -131,15 +131,18 @@ def _add_parties(session: Session, rows: Sequence[PartyRow], deed: Deed) -> dict
 def _known_parties(
     session: Session, rows: Sequence[PartyRow], key: DataKey, deed: Deed
 ) -> dict[tuple[object, ...], int]:
-    blinds = {key.blind("phone", row.phone): row for row in rows if row.phone}
+    blinds = {phone: key.blinds("phone", phone) for phone in {row.phone for row in rows if row.phone}}
     there = select(Party.phone_blind, Party.name, Party.id).where(
-        Party.property_id == deed.site.id, Party.phone_blind.in_(blinds)
+        Party.property_id == deed.site.id,
+        Party.phone_blind.in_([blind for found in blinds.values() for blind in found]),
     )
     by_phone = {(blind, name): party_id for blind, name, party_id in session.execute(there)}
     return {
-        row.person: by_phone[key.blind("phone", row.phone), row.name]
+        row.person: by_phone[blind, row.name]
         for row in rows
-        if row.phone and (key.blind("phone", row.phone), row.name) in by_phone
+        if row.phone
+        for blind in blinds[row.phone]
+        if (blind, row.name) in by_phone
     }
 
 

@@ -32,7 +32,7 @@ from app.launcher.up import ROOT, run_step
 from app.meters.simulator.control import StreetRefused, ask
 from app.settings import Settings
 from app.tenants.audit_keys import use_audit_keys
-from app.tenants.keys import use_key_encryption_key
+from app.tenants.keys import store_of, use_key_store
 
 READY_S_MAX = 40
 #: A Redis database is marked as taken for this long, however the story ends.
@@ -163,7 +163,7 @@ def _seed(env: Mapping[str, str], town: Town, undo: ExitStack) -> Stage:
     settings = Settings.from_env(env)
     use_clock_file(settings.clock_file)
     undo.callback(use_clock_file, None)
-    use_key_encryption_key(settings.key_encryption_key)
+    use_key_store(store_of(settings))
     use_audit_keys(settings.audit_key, settings.audit_keys_old)
     table.install()
     db = Database(settings.database_url)
