@@ -12,11 +12,13 @@ from flask_login import current_user
 from sqlalchemy import exists, select
 
 from app.kernel.clock import business_now, clock_rate
-from app.permissions.policy import Permission, Role
+from app.permissions.policy import Permission
 from app.reports.overview import undelivered_count
 from app.tenants.models import Tenant
 from app.web.counter_cookie import pc_token
+from app.web.inbox import waiting_here
 from app.web.places import Place, remember_place
+from app.web.role_words import roles_in_words
 from app.web.words import _, locale, theme
 
 HTMX = {
@@ -82,8 +84,14 @@ def demo_here() -> bool:
 def _frame() -> dict[str, Any]:
     if not has_request_context():
         return {}
-    shared = {"locale": locale(), "theme": theme(), "nonce": g.get("nonce", ""), "business_now": business_now(), "_": _}
-    shared["counter_pc"] = bool(pc_token())
+    shared = {
+        "locale": locale(),
+        "theme": theme(),
+        "nonce": g.get("nonce", ""),
+        "business_now": business_now(),
+        "counter_pc": bool(pc_token()),
+        "_": _,
+    }
     if "reference" in g:
         # An error page asks the database nothing more: its transaction may be broken.
         return shared
@@ -92,6 +100,7 @@ def _frame() -> dict[str, Any]:
     demo = demo_here() and current_user.may(Permission.DEMO_CLOCK_MOVE)
     return shared | {
         "actor": _Person(current_user.name, _roles_held()),
+        "viewing": current_user.found.view_as_name,
         "tenant_name": current_user.found.tenant_name,
         "navigation": [] if request.headers.get("HX-Request") else _navigation(),
         "here": g.get("here", Place(None, [])),
@@ -108,34 +117,18 @@ class _Person:
     role_words: str
 
 
-def role_words() -> dict[Role, str]:
-    """Roles in words."""
-    return {
-        Role.PLATFORM_OPERATOR: _("平台运维"),
-        Role.GROUP_ADMINISTRATOR: _("集团管理员"),
-        Role.GROUP_FINANCE: _("集团财务"),
-        Role.GROUP_AUDITOR: _("集团审计"),
-        Role.PROPERTY_MANAGER: _("项目经理"),
-        Role.PROPERTY_FINANCE: _("项目财务"),
-        Role.CASHIER: _("营业员"),
-        Role.METER_ENGINEER: _("表计工程师"),
-        Role.DUTY_OFFICER: _("值班员"),
-        Role.BUILDING_STEWARD: _("楼栋管家"),
-        Role.ENERGY_MANAGER: _("能源经理"),
-        Role.READ_ONLY: _("只读"),
-    }
-
-
 def _roles_held() -> str:
-    words = role_words()
-    held = {Role(role) for role, _node in current_user.found.grants}
-    return "、".join(words[role] for role in Role if role in held)
+    grants = current_user.found.view_as_grants if current_user.viewing else current_user.found.grants
+    return roles_in_words(grants)
 
 
 def _navigation() -> list[Group]:
     """Only what the person may open is listed; the blueprint's own tests prove that every link answers."""
     plan: list[tuple[str, list[tuple[str, str, str, Permission]]]] = [
-        ("", [(_("今日"), "home", "console.today", Permission.OVERVIEW_GROUP_READ)]),
+        ("", [
+            (_("今日"), "home", "console.today", Permission.OVERVIEW_GROUP_READ),
+            (_("审批"), "check", "console.approvals", Permission.APPROVAL_REQUEST_READ),
+        ]),
         (_("房间"), [
             (_("房态图"), "layout-grid", "console.wall", Permission.PROPERTY_WALL_READ),
             (_("用能户"), "users", "console.accounts", Permission.ACCOUNT_SUPPLY_READ),
@@ -157,6 +150,12 @@ def _navigation() -> list[Group]:
         ]),
         (_("人员与安全"), [
             (_("柜台电脑"), "device-desktop", "console.counter_pcs", Permission.COUNTER_PC_REGISTER),
+            (_("人员"), "user", "console.people", Permission.USER_ACCOUNT_READ),
+            (_("角色"), "list-details", "console.roles", Permission.USER_ACCOUNT_READ),
+            (_("权限一览"), "shield-check", "console.permissions", Permission.USER_ACCOUNT_READ),
+            (_("审批限额"), "adjustments-horizontal", "console.limits", Permission.APPROVAL_LIMIT_EDIT),
+            (_("安全策略"), "lock", "console.security_policy_page", Permission.USER_POLICY_EDIT),
+            (_("审计日志"), "clipboard-list", "console.audit_log", Permission.AUDIT_LOG_READ),
         ]),
         (_("设置"), [
             (_("电价方案"), "coin", "console.plans", Permission.PLAN_PRICE_READ),
@@ -171,6 +170,8 @@ def _navigation() -> list[Group]:
 
 def _link(label: str, icon: str, endpoint: str) -> Link:
     here = (request.endpoint or "").removesuffix("_page") == endpoint
+    if endpoint == "console.approvals":
+        return Link(label, icon, url_for(endpoint), here, waiting_here(), _("等我审批"))
     if endpoint != "console.deliveries":
         return Link(label, icon, url_for(endpoint), here)
     ids = current_user.property_ids(Permission.PROPERTY_WALL_READ)

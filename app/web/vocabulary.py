@@ -14,6 +14,7 @@ from app.meters.sheet import PreviewRow
 from app.meters.sheet_file import RowFault
 from app.reports.rmb import capital_yuan
 from app.web.console.parts import digest_of
+from app.web.role_words import grant_words
 from app.web.words import ZONE, _, ago, locale, moment
 
 
@@ -188,7 +189,7 @@ def bad_row(fault: RowFault) -> str:
 FILTERS: tuple[Callable[..., Any], ...] = (
     actuator_words, bad_row, basis_words, capital_yuan, channel_words, class_words, command_words, failure_words,
     exact_yuan, flag_words, iso_moment, microfen, notice_state_words, notice_words, refusal, relay_words, row_reason,
-    row_status_words, source_words, stopped_by_hand, waits_for, wall_ago,
+    row_status_words, source_words, stopped_by_hand, waits_for, wall_ago, grant_words,
 )  # fmt: skip
 
 

@@ -14,9 +14,9 @@ from app.permissions.sign_in import sign_in as open_session
 from app.web.agents import agent
 from app.web.console.blueprint import console
 from app.web.console.sign_in_steps import enter
-from app.web.role_words import role_words
 from app.web.guards import public
 from app.web.places import local_address, operator
+from app.web.role_words import role_words
 from app.web.step_cookie import keep_step, party
 from app.web.words import LOCALES, THEMES, locale
 
@@ -25,6 +25,8 @@ LANDINGS = (
     (Permission.OVERVIEW_GROUP_READ, "console.today"),
     (Permission.MONEY_TOPUP_SELL, "console.counter"),
     (Permission.PROPERTY_WALL_READ, "console.wall"),
+    (Permission.METER_METER_READ, "console.devices"),
+    (Permission.USER_ACCOUNT_READ, "console.people"),
 )
 PREFERENCE_LASTS_S = 365 * 86_400
 
@@ -108,7 +110,8 @@ def home() -> ResponseReturnValue:
 
 def landing() -> str:
     """The address of the first page the person's role opens."""
-    return next(url_for(endpoint) for permission, endpoint in LANDINGS if operator().may(permission))
+    mine = (url_for(endpoint) for permission, endpoint in LANDINGS if operator().may(permission))
+    return next(mine, url_for("console.security"))
 
 
 def _demo_sign_ins() -> list[dict[str, str]]:
