@@ -29,6 +29,7 @@ from app.kernel.schedule import claim, claimed, forget_runs
 from app.kernel.unit_of_work import unit_of_work
 from app.meters.commands import expire_commands
 from app.notify.sender import send_waiting
+from app.permissions.approvals import expire_approvals
 from app.permissions.password_links import prune_links
 from app.permissions.sign_in import prune_sign_ins
 from app.reports.documents import render_receipts
@@ -152,6 +153,7 @@ def _prune(tenant_id: int) -> None:
 SCHEDULED: Mapping[str, Callable[[Session], object]] = {
     "expire_commands": lambda session: expire_commands(session, now=business_now()),
     "judge_stops": lambda session: judge_again(session, limit=BATCH),
+    "expire_approvals": expire_approvals,
     "expire_holds": lambda session: expire_holds(session, now=business_now()),
     "open_periods": lambda session: open_ahead(session, today=business_now().date()),
     "seal": lambda session: (seal_chain(session, LEDGER), seal_chain(session, AUDIT)),

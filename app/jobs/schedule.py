@@ -34,6 +34,7 @@ DEEDS: tuple[Deed, ...] = (
     Deed("expire_commands", MINUTE, "commands"),
     Deed("judge_stops", MINUTE, "commands"),
     Deed("expire_holds", MINUTE, "money"),
+    Deed("expire_approvals", MINUTE, "default", by_wall=True),
     Deed("close_days", HOUR, "money"),
     Deed("open_periods", DAY, "money"),
     Deed("seal", MINUTE, "default", by_wall=True),
