@@ -10,7 +10,7 @@ UV_LOCK := $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11
 EXTERNAL := DATABASE_URL DATABASE_OWNER_URL REDIS_URL
 
 .PHONY: help setup run test test-long test-external lint format story screenshots db-citus-sql lock \
-	bench-ledger bench-rating bench-ingest bench-trip bench-pages bench-memory
+	bench-ledger bench-rating bench-ingest bench-trip bench-pages bench-memory bench-signin
 
 help:  ## print this
 	@grep -hE '^[a-z][a-z-]*:.*  ## ' $(MAKEFILE_LIST) | awk -F':.*  ## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ bench-trip: setup  ## from the reading that crosses zero to the confirmed relay
 
 bench-pages: setup  ## server time and queries of the large pages
 	@$(WITHIN) --var var/bench -- $(PYTHON) bench/pages.py
+
+bench-signin: setup  ## sign-ins per second, and other pages during a flood of them
+	@$(WITHIN) --var var/bench -- $(PYTHON) bench/signin.py
 
 bench-memory: setup  ## the whole product of `make run`, idle
 	@$(PYTHON) bench/memory.py
