@@ -75,7 +75,7 @@ def accept(
     return "recovery" if recovery.use_code(session, user_id=user_id, typed=answer) else None
 
 
-def begin_totp(session: Session, *, user: User, name: str) -> UserFactor:
+def begin_totp(session: Session, *, user: User, name: str, by: Actor | None = None) -> UserFactor:
     """A new secret that counts for nothing until a code of it was shown; one begun before is forgotten."""
     session.execute(
         delete(UserFactor).where(
@@ -93,6 +93,7 @@ def begin_totp(session: Session, *, user: User, name: str) -> UserFactor:
         created_at=wall_now(),
     )
     session.add(factor)
+    _note(session, deed="user:factor:begin", user_id=user.id, by=by or Actor.user(user.id), kind="totp")
     return factor
 
 

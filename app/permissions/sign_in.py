@@ -227,7 +227,7 @@ def _go_on(session: Session, user: User, visitor: Visitor, going: str | None) ->
         purpose = "second_factor"
     elif must_have_factor(session, user_id=user.id):
         purpose = "enrol"
-        begin_totp(session, user=user, name="TOTP")
+        begin_totp(session, user=user, name="TOTP", by=Actor.user(user.id, address=visitor.address))
     else:
         return SignInDone(_open(session, user, visitor), tenant_id, user.id)
     step = begin_step(session, purpose=purpose, user_id=user.id, address=visitor.address, facts=facts)

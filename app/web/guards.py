@@ -194,9 +194,10 @@ def _to_step_up(kinds: frozenset[str]) -> ResponseReturnValue:
         return _leave_for(url_for("console.step_up_page", next=f"{page.path}?{page.query}".rstrip("?") or None))
     if request.method in SAFE:
         return _leave_for(url_for("console.step_up_page", next=request.full_path.rstrip("?")))
-    page_ = render_template(
-        "console/step_up.html", back=request.full_path.rstrip("?"), kept=kept_form(), kinds=kinds, refused=None
-    )
+    kept = kept_form()
+    # What cannot be sent again is typed again, on the page it was typed on: the form's own address may answer no GET.
+    back = request.full_path.rstrip("?") if kept else urlsplit(request.referrer or "").path
+    page_ = render_template("console/step_up.html", back=back, kept=kept, kinds=kinds, refused=None)
     return page_, 403
 
 

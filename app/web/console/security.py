@@ -55,9 +55,9 @@ def security_password() -> ResponseReturnValue:
             return _page(password_refused=_("两次输入的新密码不一致，请重新输入。")), 422
         check_password(database(), own, password=form.get("old", ""))
         user = _me()
-        choose_password(g.session, user=user, password=form.get("password", ""), by=actor())
+        with g.session.begin_nested():
+            choose_password(g.session, user=user, password=form.get("password", ""), by=actor())
     except AppError as refused:
-        g.session.rollback()
         return _page(password_refused=refused.message(locale())), refused.status
     session["_user_id"] = begin_session(
         g.session, user=user, address=own.address, agent=agent(), opened_by=found.opened_by, factor_at=found.factor_at,
@@ -72,7 +72,7 @@ def security_password() -> ResponseReturnValue:
 def security_totp_begin() -> ResponseReturnValue:
     """Make the key of an authenticator app; it counts for nothing until its first code."""
     try:
-        begin_totp(g.session, user=_me(), name=request.form.get("name", ""))
+        begin_totp(g.session, user=_me(), name=request.form.get("name", ""), by=actor())
     except AppError as refused:
         return _page(factor_refused=refused.message(locale())), refused.status
     return redirect(url_for("console.security_totp_page"), 303)

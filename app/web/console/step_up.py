@@ -36,7 +36,7 @@ def step_up() -> ResponseReturnValue:
     except AppError as refused:
         return _form(back, kept, refused)
     fields = kept_fields(kept)
-    if back and fields:
+    if back and fields is not None:
         return render_template("console/step_up_again.html", back=back, fields=fields)
     if request.form.get("sent"):
         flash(_("已验证。请再提交一次刚才的操作。"), "note")
@@ -61,13 +61,13 @@ def here() -> Here:
     return Here(found.tenant_id, found.user_id, operator().token, request.remote_addr or "")
 
 
-def kept_fields(kept: str) -> list[tuple[str, str]]:
-    """The form that was sent before the factor was asked for; nothing where it cannot be read."""
+def kept_fields(kept: str) -> list[tuple[str, str]] | None:
+    """The form that was sent before the factor was asked for; None where there was none, or none that can be read."""
     try:
-        said = json.loads(kept) if 0 < len(kept) <= KEPT_LENGTH_MAX else []
-        return [(str(name), str(value)) for name, value in said]
-    except (ValueError, TypeError):
-        return []
+        said = json.loads(kept) if 0 < len(kept) <= KEPT_LENGTH_MAX else None
+        return None if said is None else [(str(name), str(value)) for name, value in said]
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _form(back: str | None, kept: str, refused: AppError | None) -> ResponseReturnValue:
