@@ -37,7 +37,7 @@ from app.permissions.step_up import Here, PasswordWrong, ask_passkey, check_pass
 from app.permissions.steps import TRIES_MAX, FactorTriesSpent, FactorWrong, StepOver, new_challenge
 from app.tenants.models import AuditRecord
 from tests.factories.authenticator import SoftKey, code, stand_mid_step
-from tests.factories.people import (
+from tests.factories.factors import (
     HERE,
     PARTY,
     PASSWORD,

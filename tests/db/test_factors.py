@@ -40,7 +40,7 @@ from app.permissions.passkeys import (
 from app.permissions.policy import Role
 from app.permissions.steps import FactorWrong, new_challenge
 from tests.factories.authenticator import SoftKey, code, stand_mid_step
-from tests.factories.people import (
+from tests.factories.factors import (
     PARTY,
     SEEDER,
     asked_of,
