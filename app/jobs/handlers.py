@@ -23,19 +23,25 @@ from app.jobs.password_links import send_links
 from app.jobs.timebox import at_most
 from app.jobs.transport import RUN_SECONDS_MAX
 from app.kernel import outbox
+from app.kernel.actor import Actor
 from app.kernel.clock import business_now, wall_now
 from app.kernel.outbox import Delivery
 from app.kernel.schedule import claim, claimed, forget_runs
 from app.kernel.unit_of_work import unit_of_work
 from app.meters.commands import expire_commands
 from app.notify.sender import send_waiting
+from app.notify.webhook_log import prune_deliveries, write_down
+from app.notify.webhook_sender import send_webhooks
+from app.notify.webhooks import forget_old_secrets
 from app.permissions.approvals import expire_approvals
 from app.permissions.password_links import prune_links
 from app.permissions.sign_in import prune_sign_ins
 from app.reports.documents import render_receipts
+from app.reports.told import describe
 from app.settings import Settings
 from app.tenants.anchors import anchor_heads
 from app.tenants.kept_files import sweep_files
+from app.tenants.rotation import continue_rotation
 from app.tenants.seals import AUDIT, seal_chain
 
 log = logging.getLogger(__name__)
@@ -43,15 +49,24 @@ BATCH = 200
 #: After so many seconds a drain, a batch, a single delivery makes room for others.
 DRAIN_S_MAX, BATCH_S_MAX, ONE_S_MAX = 240, 120, 60
 KEEP_DONE = timedelta(days=7)
+KEEP_WEBHOOKS = timedelta(days=30)
 FOLD_BACK = timedelta(days=40)
+ROTATE_FOR = timedelta(seconds=20)
 
 Handler = Callable[[Session, Sequence[Delivery]], None]
+
+
+def _write_down(session: Session, deliveries: Sequence[Delivery]) -> None:
+    """What each endpoint outside is to hear of these events; the calls themselves are made in `_tell_outside`."""
+    write_down(session, told=describe(session, deliveries))
+
 
 #: Consumer → use-case. `notices` talks to a provider between two transactions and is drained by itself below.
 HANDLERS: Mapping[str, Handler] = {
     "pricing": consumers.price_arrived,
     "supply": consumers.decide_supply,
     "documents": render_receipts,
+    "webhooks": _write_down,
     "password_links": send_links,
 }
 
@@ -76,11 +91,22 @@ def drain(tenant_id: int, consumer: str) -> int:
         _transport.started((tenant_id, consumer))
     if consumer == "notices":
         return send_waiting(tenant_id)
+    if consumer == "webhooks":
+        return _tell_outside(tenant_id)
     done, until = 0, time.monotonic() + DRAIN_S_MAX
     while time.monotonic() < until and (count := _batch(tenant_id, consumer, BATCH)):
         done += count
     while time.monotonic() < until and _untold(tenant_id, consumer):
         done += 1
+    return done
+
+
+def _tell_outside(tenant_id: int) -> int:
+    """Write down what each endpoint is to hear, then try to tell what is due; the clock sees to the rest."""
+    done = 0
+    while count := _batch(tenant_id, "webhooks", BATCH):
+        done += count
+    send_webhooks(tenant_id)
     return done
 
 
@@ -146,7 +172,14 @@ def _prune(tenant_id: int) -> None:
     with unit_of_work(tenant_id) as session:
         forget_runs(session, before=business_now() - KEEP_DONE)
         prune_sign_ins(session)
+        forget_old_secrets(session)
+        prune_deliveries(session, ended_before=wall_now() - KEEP_WEBHOOKS)
         prune_links(session)
+
+
+def _rotate_keys(tenant_id: int) -> None:
+    """Go on with a change of the tenant's data key that is under way, for a part of a minute."""
+    continue_rotation(tenant_id, by=Actor.system("worker"), until=wall_now() + ROTATE_FOR)
 
 
 #: Scheduled deed → use-case; each runs in one transaction together with the claim of its period.
@@ -164,7 +197,9 @@ SCHEDULED: Mapping[str, Callable[[Session], object]] = {
 IN_BATCHES: Mapping[str, Callable[[int], object]] = {
     "close_days": close_days_due,
     "anchor": anchor_heads,
+    "rotate_keys": _rotate_keys,
     "prune": _prune,
+    "send_webhooks": send_webhooks,
 }
 
 

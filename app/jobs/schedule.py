@@ -1,6 +1,7 @@
 """What is done by the clock: rows of (kind, period, tenant), due by the business clock, run once each.
 
-Sealing and anchoring follow the computer's clock: evidence is made while a demo's clock stands or runs, too.
+Sealing, anchoring and webhooks follow the computer's clock: evidence is made and strangers' machines are called while a
+demo's clock stands or runs, too.
 """
 
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ DEEDS: tuple[Deed, ...] = (
     Deed("open_periods", DAY, "money"),
     Deed("seal", MINUTE, "default", by_wall=True),
     Deed("anchor", MINUTE, "default", by_wall=True),
+    Deed("send_webhooks", MINUTE, "outside", by_wall=True),
+    Deed("rotate_keys", MINUTE, "default", by_wall=True),
     Deed("fold_accounts", HOUR, "default"),
     Deed("sweep_files", HOUR, "default"),
     Deed("prune", DAY, "default"),

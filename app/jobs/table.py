@@ -5,25 +5,29 @@ Every process that writes events installs the table; only workers import the use
 
 from app.kernel.outbox import register_consumers
 
-#: Event kind → consumers.
+#: Event kind → consumers. Those that `webhooks` hears may be told outside; `reports.told` says in which words.
 EVENTS: dict[str, tuple[str, ...]] = {
     "readings.arrived": ("pricing",),
     "plans.changed": ("pricing",),
-    "supply.level_changed": ("supply",),
-    "payments.succeeded": ("supply", "documents"),
-    "commands.ended": ("supply",),
+    "supply.level_changed": ("supply", "webhooks"),
+    "payments.succeeded": ("supply", "documents", "webhooks"),
+    "commands.ended": ("supply", "webhooks"),
     "meters.returned": ("supply",),
-    "meters.relay_changed": ("supply",),
+    "meters.relay_changed": ("supply", "webhooks"),
     "notices.queued": ("notices",),
     "notices.delivered": ("supply",),
-    "notices.failed": ("supply",),
+    "notices.failed": ("supply", "webhooks"),
+    "webhooks.asked": ("webhooks",),
     "people.link_asked": ("password_links",),
 }
 
 #: Consumer → queue. Money and commands have workers of their own, so that a pile of documents never delays a light.
 QUEUES: dict[str, str] = {
     "pricing": "money", "supply": "commands", "notices": "default", "documents": "default", "password_links": "default",
+    "webhooks": "outside",
 }  # fmt: skip
+#: Queues a worker also looks after when its own is empty; strangers' servers answer when they like.
+ALSO: dict[str, tuple[str, ...]] = {"default": ("outside",)}
 SCHEDULE_QUEUE = "money"
 
 

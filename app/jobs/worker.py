@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def run_worker(settings: Settings, queue: str) -> None:
-    """Work on one queue until SIGTERM; the job under way is finished first."""
+    """Work on one queue, and on those it also looks after, until SIGTERM; the job under way is finished first."""
     open_database(settings.database_url, pool_max=4, pooler=settings.database_pooler)
     table.install()
     transport = Transport(settings.redis_url)
@@ -24,7 +24,7 @@ def run_worker(settings: Settings, queue: str) -> None:
     wake.use_redis(settings.redis_url)
     handlers.attach(transport)
     worker = SimpleWorker(
-        [transport.queues[queue]],
+        [transport.queues[name] for name in (queue, *table.ALSO.get(queue, ()))],
         connection=transport.redis,
         serializer=JSONSerializer,
         log_job_description=False,

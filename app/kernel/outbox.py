@@ -99,6 +99,9 @@ class Delivery:
     payload: dict[str, Any]
     attempts: int
     order_key: str
+    #: The event and when it was told (wall): for what is told on.
+    event_id: int = 0
+    told_at: datetime | None = None
 
 
 #: (tenant id, consumer): "there is work here"; may be lost or repeated.
@@ -208,7 +211,7 @@ def take(session: Session, *, consumer: str, limit: int) -> list[Delivery]:
         .limit(limit)
         .with_for_update(of=OutboxDelivery, skip_locked=True)
     )
-    return [Delivery(d.id, e.kind, e.payload, d.attempts, d.order_key) for d, e in rows]
+    return [Delivery(d.id, e.kind, e.payload, d.attempts, d.order_key, e.id, e.created_at) for d, e in rows]
 
 
 def finish(session: Session, *, ids: Sequence[int]) -> None:

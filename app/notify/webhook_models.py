@@ -18,6 +18,7 @@ class WebhookEndpoint(TenantRow, Base):
     __table_args__ = (
         UniqueConstraint("tenant_id", "public_id", name="public_id"),
         ForeignKeyConstraint(["tenant_id", "node_id"], ["nodes.tenant_id", "nodes.id"], name="node"),
+        CheckConstraint("disabled_why IN ('person', 'dead', 'gone')", name="disabled_why_known"),
     )
 
     public_id: Mapped[uuid.UUID] = mapped_column(default=uuid7)
@@ -29,8 +30,15 @@ class WebhookEndpoint(TenantRow, Base):
     secret_cipher: Mapped[bytes] = mapped_column(LargeBinary)
     #: Kinds of events it hears of, sorted.
     kinds: Mapped[list[str]] = mapped_column(JSONB)
+    #: The secret before, with which everything is signed as well until its end.
+    secret_old_cipher: Mapped[bytes | None] = mapped_column(LargeBinary)
+    secret_old_until: Mapped[datetime | None]
+    #: Deliveries that were given up one after another; a success begins anew.
+    dead_in_a_row: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
+    #: person | dead | gone: switched off by hand, after too many failures, or because the receiver said 410.
+    disabled_why: Mapped[str | None] = mapped_column(String(8))
 
 
 class WebhookDelivery(TenantRow, Base):
@@ -51,8 +59,8 @@ class WebhookDelivery(TenantRow, Base):
     #: The receiver's idempotency key.
     public_id: Mapped[uuid.UUID] = mapped_column(default=uuid7)
     endpoint_id: Mapped[int]
-    #: The outbox event it tells of.
-    event_id: Mapped[int]
+    #: The outbox event it tells of; null for a test.
+    event_id: Mapped[int | None]
     kind: Mapped[str] = mapped_column(String(60))
     #: Ids and figures only.
     body: Mapped[dict[str, Any]] = mapped_column(JSONB)
@@ -63,6 +71,7 @@ class WebhookDelivery(TenantRow, Base):
     created_at: Mapped[datetime]
     not_before: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    last_at: Mapped[datetime | None]
     #: HTTP status of the last answer; null when none came.
     last_status: Mapped[int | None]
     last_error: Mapped[str | None] = mapped_column(String(200))

@@ -41,8 +41,15 @@ def _create_webhook_endpoints() -> None:
         sa.Column("url", sa.String(length=500), nullable=False),
         sa.Column("secret_cipher", sa.LargeBinary(), nullable=False),
         sa.Column("kinds", postgresql.JSONB(), nullable=False),
+        sa.Column("secret_old_cipher", sa.LargeBinary(), nullable=True),
+        sa.Column("secret_old_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("dead_in_a_row", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("disabled_why", sa.String(length=8), nullable=True),
+        sa.CheckConstraint(
+            "disabled_why IN ('person', 'dead', 'gone')", name=op.f("ck_webhook_endpoints_disabled_why_known")
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "node_id"], ["nodes.tenant_id", "nodes.id"], name=op.f("fk_webhook_endpoints_node")
         ),
@@ -59,7 +66,7 @@ def _create_webhook_deliveries() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("public_id", sa.Uuid(), nullable=False),
         sa.Column("endpoint_id", sa.BigInteger(), nullable=False),
-        sa.Column("event_id", sa.BigInteger(), nullable=False),
+        sa.Column("event_id", sa.BigInteger(), nullable=True),
         sa.Column("kind", sa.String(length=60), nullable=False),
         sa.Column("body", postgresql.JSONB(), nullable=False),
         sa.Column("state", sa.String(length=12), server_default="waiting", nullable=False),
@@ -67,6 +74,7 @@ def _create_webhook_deliveries() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_status", sa.BigInteger(), nullable=True),
         sa.Column("last_error", sa.String(length=200), nullable=True),
         sa.Column("last_took_ms", sa.BigInteger(), nullable=True),

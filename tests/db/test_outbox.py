@@ -241,7 +241,7 @@ def test_pruning_takes_what_is_long_done_and_nothing_else(world, monkeypatch):
 
 def test_an_event_stays_while_one_of_its_consumers_still_waits(world):
     with unit_of_work(world.tenant_id) as session:
-        outbox.tell(session, kind="payments.succeeded", payload={"payment_id": 0})
+        outbox.tell(session, kind="meters.relay_changed", payload={"meter_id": 0})
         session.execute(
             text("UPDATE outbox_deliveries SET state = 'done', done_at = '2026-01-01Z' WHERE consumer = 'supply'")
         )
