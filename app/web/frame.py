@@ -156,6 +156,8 @@ def _navigation() -> list[Group]:
             (_("审批限额"), "adjustments-horizontal", "console.limits", Permission.APPROVAL_LIMIT_EDIT),
             (_("安全策略"), "lock", "console.security_policy_page", Permission.USER_POLICY_EDIT),
             (_("审计日志"), "clipboard-list", "console.audit_log", Permission.AUDIT_LOG_READ),
+            (_("API 令牌"), "plug-connected", "console.tokens", Permission.API_TOKEN_MANAGE),
+            (_("事件推送"), "external-link", "console.webhooks_page", Permission.API_WEBHOOK_MANAGE),
         ]),
         (_("设置"), [
             (_("电价方案"), "coin", "console.plans", Permission.PLAN_PRICE_READ),

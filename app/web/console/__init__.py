@@ -27,7 +27,9 @@ from app.web.console import (
     step_up,
     switch,
     today,
+    tokens,
     wall,
+    webhooks,
 )
 from app.web.console.blueprint import console
 
@@ -59,5 +61,7 @@ __all__ = [
     "step_up",
     "switch",
     "today",
+    "tokens",
     "wall",
+    "webhooks",
 ]  # fmt: skip
