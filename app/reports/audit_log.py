@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 #: How many a file is written at a time.
 PIECE = 1_000
+#: How a deed ends.
+RESULTS = ("done", "refused", "failed")
 _ALWAYS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 
 
@@ -53,8 +55,8 @@ def statement(*, tenant_id: int, wanted: Wanted, most: int) -> tuple[str, dict[s
     """The list's query and its parameters."""
     conditions = ["r.at >= :since", "r.at < :until"]
     conditions += [sql for name, sql in _CONDITIONS.items() if getattr(wanted, name)]
-    if wanted.result:  # a literal, so that the planner knows that the index of refusals applies
-        conditions.append("r.result = 'refused'" if wanted.result == "refused" else "r.result = 'done'")
+    if wanted.result in RESULTS:  # a literal, so that the planner knows that the index of refusals applies
+        conditions.append(f"r.result = '{wanted.result}'")
     return _query(" AND ".join(conditions), wanted), _given(tenant_id, wanted, most)
 
 

@@ -21,6 +21,7 @@ from app.web.frame import install_frame
 from app.web.guards import install_guards
 from app.web.operators import install_operators
 from app.web.vocabulary import install_vocabulary
+from app.web.refusals import install_refusals
 from app.web.words import install_words
 
 #: Blueprints of machines: no session, no CSRF; each checks a signature or a token of its own.
@@ -40,6 +41,7 @@ def install(app: Flask, settings: Settings) -> None:
     _believe_proxies(app, int(settings.trusted_proxies))
     install_guards(app, settings)
     install_operators(app)
+    install_refusals(app)
     install_words(app)
     install_vocabulary(app)
     install_evidence(app)

@@ -45,6 +45,11 @@ def _sign_in_deeds() -> dict[str, str]:
         "user:password_link:use": _("通过链接重设密码"),
         "user:recovery:make": _("生成恢复码"),
         "user:recovery:use": _("使用恢复码"),
+        "user:factor:begin": _("开始添加验证方式"),
+        "user:identity:bind": _("绑定单点登录身份"),
+        "user:identity:unbind": _("解绑单点登录身份"),
+        "user:password_link:send": _("发送重设密码链接"),
+        "user:pin:set": _("设置快速切换 PIN"),
     }
 
 
@@ -64,6 +69,10 @@ def _people_deeds() -> dict[str, str]:
         "user:view:begin": _("开始以他人视角查看"),
         "user:view:end": _("结束以他人视角查看"),
         "access:deed:refuse": _("操作被拒绝"),
+        "user:provider:add": _("添加单点登录"),
+        "user:provider:disable": _("停用单点登录"),
+        "counter:pc:register": _("登记柜台电脑"),
+        "counter:pc:revoke": _("注销柜台电脑"),
     }
 
 
@@ -81,7 +90,14 @@ def _approval_deeds() -> dict[str, str]:
 
 
 def _money_deeds() -> dict[str, str]:
-    return {"money:topup:sell": _("充值收款"), "money:topup:reverse": _("冲正充值")}
+    return {
+        "money:topup:sell": _("充值收款"),
+        "money:topup:reverse": _("冲正充值"),
+        "money:paper:print": _("打印退款、减免、调账单"),
+        "money:refund:give": _("退款"),
+        "money:waiver:give": _("减免"),
+        "money:adjustment:make": _("调整余额"),
+    }
 
 
 def _price_deeds() -> dict[str, str]:
@@ -116,22 +132,35 @@ def _meter_deeds() -> dict[str, str]:
 
 
 def _person_deeds() -> dict[str, str]:
-    return {"person:phone:unmask": _("查看完整手机号")}
+    return {
+        "person:phone:unmask": _("查看完整手机号"),
+        "person:document:unmask": _("查看完整证件号"),
+        "person:account:unmask": _("查看完整银行账号"),
+        "person:data:change": _("修改客户资料"),
+        "person:data:export": _("导出客户个人信息"),
+        "person:data:erase": _("删除客户个人信息"),
+    }
 
 
 def _platform_deeds() -> dict[str, str]:
     return {
         "api:token:issue": _("签发接口令牌"),
         "api:token:revoke": _("吊销接口令牌"),
+        "platform:key:rotate": _("开始更换数据密钥"),
+        "platform:key:rotated": _("数据密钥更换完成"),
+        "platform:key:rewrap": _("重新加封数据密钥"),
         "audit:log:export": _("导出审计日志"),
         "audit:log:retire": _("归档审计日志"),
         "audit:anchor:restore": _("登记数据库恢复"),
+        "api:token:use": _("接口令牌使用被拒绝"),
+        "api:webhook:ping": _("发送测试推送"),
+        "api:webhook:resend": _("重新推送"),
     }
 
 
 def result_words(result: str) -> str:
     """How it ended."""
-    return {"done": _("完成"), "refused": _("被拒绝")}.get(result, result)
+    return {"done": _("完成"), "refused": _("被拒绝"), "failed": _("失败")}.get(result, result)
 
 
 def subject_words(subject: str) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from app.kernel.errors import AppError
+from app.web.refusals import say_refused
 from app.web.words import _, locale
 
 log = logging.getLogger(__name__)
@@ -31,10 +32,12 @@ def install_faults(app: Flask) -> None:
 
 
 def _refused(error: AppError) -> Response:
+    say_refused(error.code, error.status)
     return _answer(error.status, error.code, _title(error.status), error.message(locale()))
 
 
 def _forged(error: CSRFError) -> Response:
+    say_refused("form_expired", 403)
     words = _("页面打开太久或登录已更换。请刷新页面后重新提交，本次没有执行任何操作。")
     return _answer(403, "form_expired", _("这张表单已失效"), words)
 

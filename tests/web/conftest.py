@@ -21,6 +21,7 @@ from app.permissions.service import create_user, grant_role
 from app.settings import Settings
 from tests.conftest import MovableClock
 from tests.factories.world import World, unique
+from tests.web.audit_watch import AuditWatch
 
 PASSWORD = "correct horse 7 staple"
 SEEDER = Actor.system("tests")
@@ -75,17 +76,23 @@ def make_app(
     monkeypatch.setattr(kernel_db, "_database", db)
     opened: list[Database] = []
 
+    watches: list[AuditWatch] = []
+
     def build(**wishes: str) -> Flask:
         wishes = {"CLOCK_FILE": str(business_clock.path), **wishes}
         app = create_app(settings_for(tmp_path / "var", **wishes))
         app.testing = True
         app.config["PROPAGATE_EXCEPTIONS"] = False
         opened.append(database())
+        watches.append(AuditWatch(database()))
+        watches[-1].over(app)
         return app
 
     yield build
+    silent = [name for watch in watches for name in watch.silent]
     for one in opened:
         one.engine.dispose()
+    assert silent == [], "answered well and left no record; say why in tests/web/audit_watch.py if that is right"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from app.kernel.clock import EPOCH, MICROSECOND, day_start
 from app.kernel.errors import AppError, NotFound
 from app.permissions.policy import Permission
-from app.reports.audit_log import Wanted, each_record, people
+from app.reports.audit_log import RESULTS, Wanted, each_record, people
 from app.reports.audit_log import record as find_record
 from app.reports.audit_log import records as find_records
 from app.tenants.anchor_files import AnchorFiles
@@ -29,7 +29,6 @@ from app.web.words import ZONE
 PAGE = 50
 #: What a spreadsheet still opens on an office computer.
 EXPORT_MAX = 100_000
-RESULTS = ("done", "refused")
 
 
 class AuditExportTooLarge(AppError):
