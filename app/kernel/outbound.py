@@ -119,11 +119,15 @@ class Outbound:
 
         Raises AddressForbidden, NoAnswer.
         """
+        return self.send("POST", url, body=body, headers=headers)
+
+    def send(self, method: str, url: str, *, body: bytes = b"", headers: Mapping[str, str]) -> Answer:
+        """The same for any method. Raises AddressForbidden, NoAnswer."""
         parts = self.check_url(url)
         address = self._judged(parts)
         began = time.monotonic()
         try:
-            with self._pool(address, began + WHOLE_S) as pool, _ask(pool, parts, body, headers) as answer:
+            with self._pool(address, began + WHOLE_S) as pool, _ask(pool, method, parts, body, headers) as answer:
                 said = _beginning(answer)
         except (*_LOST, ssl.SSLError, OSError, UnicodeError) as lost:
             raise NoAnswer(reason=type(lost).__name__) from lost
@@ -243,13 +247,13 @@ def _literal(host: str) -> Address | None:
 
 
 def _ask(
-    pool: httpcore.ConnectionPool, parts: SplitResult, body: bytes, headers: Mapping[str, str]
+    pool: httpcore.ConnectionPool, method: str, parts: SplitResult, body: bytes, headers: Mapping[str, str]
 ) -> AbstractContextManager[httpcore.Response]:
     sent = {
         **headers, "Host": parts.netloc, "User-Agent": AGENT, "Accept-Encoding": "identity", "Connection": "close",
         "Content-Length": str(len(body)),
     }  # fmt: skip
-    return pool.stream("POST", parts.geturl(), headers=list(sent.items()), content=body)
+    return pool.stream(method, parts.geturl(), headers=list(sent.items()), content=body)
 
 
 def _beginning(answer: httpcore.Response) -> bytes:

@@ -61,24 +61,23 @@ class RecoveryCode(TenantRow, Base):
 
 
 class SignInStep(TenantScoped, Base):
-    """Something begun and not yet finished: a password accepted and a factor awaited, a passkey or provider asked."""
+    """Something begun and not yet finished: a password accepted and a factor awaited, a passkey asked."""
 
     __tablename__ = "sign_in_steps"
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id", "user_id"], ["users.tenant_id", "users.id"], name="user"),
-        CheckConstraint("purpose IN ('second_factor', 'enrol', 'passkey', 'step_up', 'sso')", name="purpose_known"),
+        CheckConstraint("purpose IN ('second_factor', 'enrol', 'passkey', 'step_up')", name="purpose_known"),
         Index("ix_sign_in_steps_expires", "tenant_id", "expires_at"),
     )
 
     #: Digest of the random token that the browser holds.
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    #: second_factor | enrol | passkey | step_up | sso.
+    #: second_factor | enrol | passkey | step_up.
     purpose: Mapped[str] = mapped_column(String(16))
-    #: Null while nobody has said who they are (sso).
-    user_id: Mapped[int | None]
+    user_id: Mapped[int]
     #: WebAuthn: the challenge that must come back signed.
     challenge: Mapped[bytes | None] = mapped_column(LargeBinary)
-    #: Where to go afterwards; state, nonce and verifier of a provider's flow. No personal data.
+    #: Where to go afterwards. No personal data.
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     #: Wrong answers so far.
     tries: Mapped[int] = mapped_column(server_default=text("0"))

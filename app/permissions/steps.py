@@ -51,7 +51,7 @@ class FactorTriesSpent(AppError):
 
 
 def begin_step(
-    session: Session, *, purpose: str, user_id: int | None, address: str, facts: dict[str, Any] | None = None
+    session: Session, *, purpose: str, user_id: int, address: str, facts: dict[str, Any] | None = None
 ) -> str:
     """Begin a step of signing in and return its token, which lives in the browser only."""
     token, now = secrets.token_urlsafe(32), wall_now()

@@ -149,6 +149,7 @@ def _navigation() -> list[Group]:
             (_("用量分析"), "chart-bar", "console.energy", Permission.OVERVIEW_GROUP_READ),
         ]),
         (_("人员与安全"), [
+            (_("企业登录"), "building", "console.sso_providers", Permission.USER_PROVIDER_EDIT),
             (_("柜台电脑"), "device-desktop", "console.counter_pcs", Permission.COUNTER_PC_REGISTER),
             (_("人员"), "user", "console.people", Permission.USER_ACCOUNT_READ),
             (_("角色"), "list-details", "console.roles", Permission.USER_ACCOUNT_READ),

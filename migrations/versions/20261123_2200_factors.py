@@ -135,7 +135,7 @@ def _create_sign_in_steps() -> None:
         sa.Column("tenant_id", sa.Integer(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("purpose", sa.String(length=16), nullable=False),
-        sa.Column("user_id", sa.BigInteger(), nullable=True),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("challenge", sa.LargeBinary(), nullable=True),
         sa.Column("facts", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("tries", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -144,7 +144,7 @@ def _create_sign_in_steps() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "purpose IN ('second_factor', 'enrol', 'passkey', 'step_up', 'sso')",
+            "purpose IN ('second_factor', 'enrol', 'passkey', 'step_up')",
             name=op.f("ck_sign_in_steps_purpose_known"),
         ),
         sa.ForeignKeyConstraint(

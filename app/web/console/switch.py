@@ -34,8 +34,6 @@ def switch_page() -> ResponseReturnValue:
 @public
 def switch_leave() -> ResponseReturnValue:
     """End whoever is signed in, before anybody else is asked."""
-    if current_user.is_authenticated:
-        g.session.rollback()
     leave_old_session()
     session.clear()
     return redirect(url_for("console.switch_page"), 303)
