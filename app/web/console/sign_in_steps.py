@@ -69,6 +69,7 @@ def enrol_page() -> ResponseReturnValue:
 def enrol() -> ResponseReturnValue:
     """Take the first code or a new passkey; open the session and show the recovery codes, once."""
     form = request.form
+    session.pop("_user_id", None)  # whoever was signed in at this browser has no part in it
     try:
         done, going, codes = answer_enrolment(
             database(), token=step_token(), answer=form.get("answer", ""),
