@@ -32,6 +32,9 @@ from app.tenants.access import or_not_found
 
 REASON_LENGTH_MAX = 200
 
+#: Verdict → how the audit log calls it.
+_VOTED = {"approve": "approval:request:approve", "refuse": "approval:request:reject"}
+
 #: Carries a request out through the deed's own gate; returns what it made as `<table>:<id>`.
 Execute = Callable[[Session, Approval], str]
 
@@ -304,7 +307,7 @@ def _vote(
     vote = {"approval_id": row.id, "user_id": user_id, "verdict": verdict, "reason": reason}
     session.add(ApprovalVote(**vote, content_hash=seen, at=wall_now()))
     session.flush()  # allow: flush - the votes are counted next
-    _note(session, row, f"approval:request:{verdict}", by, reason=reason or None, more=facts)
+    _note(session, row, _VOTED[verdict], by, reason=reason or None, more=facts)
     return row
 
 

@@ -18,6 +18,8 @@ def reader() -> Reader:
 
 
 def waiting_here() -> int:
-    """How many requests wait for the person behind this request; one query, none for who decides on nothing."""
-    who = reader()
-    return waiting_count(g.session, reader=who, now=wall_now()) if who.decides else 0
+    """How many requests wait for the person behind this request; asked once, and not for who decides on nothing."""
+    if "requests_waiting" not in g:
+        who = reader()
+        g.requests_waiting = waiting_count(g.session, reader=who, now=wall_now()) if who.decides else 0
+    return int(g.requests_waiting)

@@ -21,6 +21,7 @@ from app.web.console.waiting import kept_under
 from app.web.guards import factor_facts, requires
 from app.web.inbox import reader
 from app.web.places import actor, operator
+from app.web.refusals import say_refused
 from app.web.words import _, locale
 
 PAGE = 50
@@ -104,9 +105,10 @@ def _decide(public_id: uuid.UUID, deed: Callable[[bytes, str], Approval]) -> Res
     except NotFound:
         raise
     except AppError as refused:
+        say_refused(refused.code, refused.status)
         flash(refused.message(locale()), "bad")
-    else:
-        flash(*_outcome(row))
+        return _page(public_id), refused.status
+    flash(*_outcome(row))
     return redirect(url_for("console.approval", public_id=public_id), 303)
 
 

@@ -23,6 +23,7 @@ from app.web.console.parts import live_part
 from app.web.console.waiting import ask
 from app.web.guards import requires
 from app.web.places import actor, place, scope, today
+from app.web.refusals import say_refused
 from app.web.words import _, locale, yuan
 
 
@@ -42,6 +43,10 @@ def payments() -> ResponseReturnValue:
 @requires(Permission.MONEY_RECEIPT_PRINT)
 def receipt(public_id: object) -> ResponseReturnValue:
     """The receipt as it will print, and how far the light has come. Raises NotFound."""
+    return _receipt_page(public_id)
+
+
+def _receipt_page(public_id: object) -> str:
     r = _receipt(public_id)
     reversible = r.received_on == today() and r.reversed_by is None
     return render_template(
@@ -88,9 +93,8 @@ def reverse(public_id: object) -> ResponseReturnValue:
     except ApprovalNeeded as needed:
         return _ask(row, needed, reason)
     except AppError as refused:
-        flash(_("没有冲正：%(why)s", why=refused.message(locale())), "bad")
-    else:
-        flash(_("已冲正 %(amount)s，从余额中扣回。", amount=yuan(payment.amount_fen)), "good")
+        return _not_reversed(row, refused)
+    flash(_("已冲正 %(amount)s，从余额中扣回。", amount=yuan(payment.amount_fen)), "good")
     return redirect(url_for("console.receipt", public_id=row.public_id), 303)
 
 
@@ -98,8 +102,13 @@ def _ask(row: Receipt, needed: ApprovalNeeded, reason: str) -> ResponseReturnVal
     try:
         return ask(needed, reason=reason)
     except AppError as refused:
-        flash(refused.message(locale()), "bad")
-        return redirect(url_for("console.receipt", public_id=row.public_id), 303)
+        return _not_reversed(row, refused)
+
+
+def _not_reversed(row: Receipt, refused: AppError) -> ResponseReturnValue:
+    say_refused(refused.code, refused.status)
+    flash(_("没有冲正：%(why)s", why=refused.message(locale())), "bad")
+    return _receipt_page(row.public_id), refused.status
 
 
 @console.get("/receipts/<uuid:public_id>/progress")

@@ -15,6 +15,7 @@ from app.web.console.blueprint import console
 from app.web.console.parts import live_part
 from app.web.console.stop_outlook import stop_outlook
 from app.web.guards import requires
+from app.web.inbox import waiting_here
 from app.web.places import Place, place
 from app.web.places import today as business_day
 from app.web.words import _
@@ -56,7 +57,11 @@ def _live(here: Place) -> dict[str, object]:
     figures, now = overview_figures(g.session, today=business_day(), **where), business_now()
     work = work_list(g.session, now=now, **where)
     low = {row.id: stop_outlook(row, now) for kind in work if kind.kind == "about_to_stop" for row in kind.rows}
-    return {"figures": figures, "work": work, "outlooks": low}
+    return {"figures": figures, "work": work, "outlooks": low, "approvals": _approvals()}
+
+
+def _approvals() -> int:
+    return waiting_here() if current_user.may(Permission.APPROVAL_REQUEST_READ) else 0
 
 
 def _collections_chart(here: Place) -> Chart:
