@@ -50,6 +50,14 @@ SIGN_INS = (
     SignIn("cashier-hefeng", "和风苑营业员", Role.CASHIER, "和风苑", "the counter of 和风苑"),
     SignIn("cashier-linjiang", "临江广场营业员", Role.CASHIER, "临江广场", "the counter of 临江广场"),
     SignIn("cashier-xuefu", "学府公寓营业员", Role.CASHIER, "学府公寓", "the counter of 学府公寓"),
+    SignIn("finance-hq", "集团财务", Role.GROUP_FINANCE, "", "money and prices of the whole group"),
+    SignIn("auditor-hq", "集团审计", Role.GROUP_AUDITOR, "", "everything, changing nothing"),
+    SignIn("energy-hq", "能源经理", Role.ENERGY_MANAGER, "", "usage of the whole group"),
+    SignIn("finance-hefeng", "和风苑财务", Role.PROPERTY_FINANCE, "和风苑", "money of 和风苑"),
+    SignIn("meter-hefeng", "和风苑表计工程师", Role.METER_ENGINEER, "和风苑", "meters and gateways of 和风苑"),
+    SignIn("duty-hefeng", "和风苑值班员", Role.DUTY_OFFICER, "和风苑", "light at night in 和风苑"),
+    SignIn("steward-hefeng", "和风苑楼栋管家", Role.BUILDING_STEWARD, "和风苑", "the call list of 和风苑"),
+    SignIn("reader-hefeng", "和风苑来访者", Role.READ_ONLY, "和风苑", "和风苑, looking only"),
 )
 MANAGER, CASHIER = SIGN_INS[1:3]
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from app.permissions.policy import SEPARATED, Permission
-from app.web.words import _
+from app.web.words import _, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ def sentences() -> dict[Permission, str]:
         Permission.MONEY_WAIVER_GIVE: _("减免欠费"),
         Permission.ONBOARDING_IMPORT_COMMIT: _("导入楼栋、房间、客户、表计和期初余额"),
         Permission.OVERVIEW_GROUP_READ: _("查看今日总览和各项目对比"),
+        Permission.PERSON_DATA_EDIT: _("登记和修改客户的手机号、证件号和银行账号"),
         Permission.PERSON_DATA_ERASE: _("删除一位客户的个人资料"),
         Permission.PERSON_DATA_EXPORT: _("导出一位客户的个人资料"),
         Permission.PERSON_DOCUMENT_UNMASK: _("查看完整证件号和银行账号"),
@@ -127,4 +128,4 @@ def apart_in_words() -> list[tuple[str, str]]:
 
 
 def _joined(side: Collection[Permission], words: dict[Permission, str]) -> str:
-    return "、".join(words[p] for p in Permission if p in side)
+    return listed(words[p] for p in Permission if p in side)

@@ -10,7 +10,7 @@ from app.permissions.policy import ROLES, SELLING, Grant, Permission, Role, know
 from app.permissions.reach import DutiesJoined, RightsBeyondYours
 from app.permissions.roles import own_roles
 from app.web.permission_words import sentences
-from app.web.words import _, locale
+from app.web.words import _, listed, locale
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def roles_in_words(grants: Iterable[Grant]) -> str:
     words, held = role_words(), list(grants)
     standard = {grant.role for grant in held}
     own = sorted({grant.name for grant in held if grant.own is not None})
-    return "、".join([*(words[role] for role in Role if role in standard), *own])
+    return listed([*(words[role] for role in Role if role in standard), *own])
 
 
 def roles_to_choose(mine: frozenset[Permission] | None = None) -> list[Choice]:

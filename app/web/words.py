@@ -1,5 +1,6 @@
 """Words, numbers and times as pages show them: the locale of the request, the filters of the templates."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -72,6 +73,11 @@ def _(message: str, **details: object) -> str:
 def ngettext(one: str, many: str, n: int, **details: object) -> str:
     """A counted message in the language of the request."""
     return ngettext_in(locale(), one, many, n) % {"num": n, **details}
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words one after another, as the language of the request parts them."""
+    return ("、" if locale() == "zh" else ", ").join(words)
 
 
 def yuan(fen: int | None) -> str:

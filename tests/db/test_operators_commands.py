@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -12,17 +13,19 @@ from app.billing.models import StopFreeze
 from app.cli import main
 from app.cli.surroundings import here
 from app.kernel import db as kernel_db
-from app.kernel.clock import business_now
+from app.kernel.clock import business_now, wall_now
 from app.kernel.db import Database
 from app.kernel.outbox import send_hints_to
 from app.kernel.unit_of_work import unit_of_work
 from app.meters import wake
 from app.meters.headend.leases import GatewayRefused, admit
 from app.permissions.models import Grant
+from app.permissions.policy import Permission
+from app.permissions.service import load_scope
 from app.permissions.sign_in import SignInRefused, sign_in
 from app.permissions.tokens import TokenUnknown, find_token
-from app.tenants.models import Property
-from tests.factories.world import World
+from app.tenants.models import AuditRecord, Property
+from tests.factories.world import World, unique
 
 Run = Callable[..., tuple[int, str]]
 
@@ -101,7 +104,7 @@ def real_group(run: Run) -> tuple[int, int]:
 def test_a_real_group_is_made_and_its_people_sign_in(db: Database, run: Run, real_group: tuple[int, int]) -> None:
     group_id, property_id = real_group
     login, password = f"li.{group_id}", "correct horse battery 9"
-    who = ("access", "add", group_id, login, "李经理", "--role", "property_manager", "--at", property_id)
+    who = ("access", "add", group_id, login, "李经理", "--role", "energy_manager", "--at", property_id)
     assert run(*who, "--password", password) == (0, f"user {login}\n")
     assert sign_in(db, login=login, password=password, address="127.0.0.1").tenant_id == group_id
     with pytest.raises(SignInRefused):
@@ -119,13 +122,13 @@ def test_a_role_is_given_at_a_place_and_taken_back(run: Run, real_group: tuple[i
     login = f"wang.{group_id}"
     at = ("--role", "cashier", "--at", property_id)
     assert run("access", "add", group_id, login, "王营业员", *at, "--password", "correct horse battery 9")[0] == 0
-    held = [("property_manager", ()), ("property_manager", ("--withdraw",))]
+    held = [("meter_engineer", ()), ("meter_engineer", ("--withdraw",))]
     kept = []
     for role, how in held:
         assert run("access", "role", group_id, login, "--role", role, "--at", property_id, *how)[0] == 0
         with unit_of_work(group_id) as session:
             kept.append(sorted(session.scalars(select(Grant.role))))
-    assert kept == [["cashier", "property_manager"], ["cashier"]]
+    assert kept == [["cashier", "meter_engineer"], ["cashier"]]
 
 
 def test_a_token_issued_is_good_for_its_property_only(db: Database, run: Run, real_group: tuple[int, int]) -> None:
@@ -196,3 +199,24 @@ def test_what_cannot_be_is_said_in_one_line(
     numbers = {"G": real_group[0], "P": real_group[1]}
     status, said = run(*(numbers.get(str(word), word) for word in words))
     assert (status, why in said, said.count("\n")) == (1, True, 1)
+
+
+def test_the_platform_enters_one_group_for_some_hours_and_says_why(make_world: Callable[..., World], run: Run) -> None:
+    ours, theirs = make_world(), make_world()
+    login = unique("platform")
+    status, said = run("access", "enter", ours.tenant_id, login, "--hours", 2, "--reason", "换密钥")
+    assert status == 0
+    password = said.split()[-1]
+    assert "UTC" in said
+    with unit_of_work(ours.tenant_id) as session:
+        grant = session.scalars(select(Grant).where(Grant.role == "platform_operator")).one()
+        assert grant.node_id == ours.headquarters_id
+        assert timedelta(hours=1) < (grant.ends_at or wall_now()) - wall_now() < timedelta(hours=3)
+        told = session.scalars(select(AuditRecord).where(AuditRecord.deed == "user:grant:give")).one()
+        assert (told.actor, told.reason) == ("system:operator-cli", "换密钥")
+        assert load_scope(session, user_id=grant.user_id).allows(Permission.PLATFORM_KEY_ROTATE, ours.property_id)
+    assert password not in run("access", "enter", ours.tenant_id, login, "--hours", 1, "--reason", "再来")[1]
+    status, said = run("access", "enter", theirs.tenant_id, login, "--hours", 1, "--reason", "走错门")
+    assert (status, "taken" in said) == (1, True)
+    assert run("access", "enter", ours.tenant_id, login, "--hours", 1, "--reason", " ")[0] == 1
+    assert run("access", "enter", ours.tenant_id, login, "--hours", 25, "--reason", "太久")[0] == 2

@@ -18,7 +18,7 @@ from app.web.guards import public
 from app.web.places import local_address, operator
 from app.web.role_words import role_words
 from app.web.step_cookie import keep_step, party
-from app.web.words import LOCALES, THEMES, locale
+from app.web.words import LOCALES, THEMES, _, locale
 
 #: Where a person lands: the first page of this list that their role opens.
 LANDINGS = (
@@ -114,14 +114,14 @@ def landing() -> str:
     return next(mine, url_for("console.security"))
 
 
-def _demo_sign_ins() -> list[dict[str, str]]:
+def _demo_sign_ins() -> dict[str, object]:
     """What a visitor of the demo signs in with; nothing once a real group lives in the database."""
     settings = current_app.config["SETTINGS"]
     if not settings.clock_file or not demo_allowed(database()):
-        return []
+        return {}
     roles = role_words()
-    password = password_of(settings)
-    return [{"role": roles[s.role], "site": s.site, "login": s.login, "password": password} for s in SIGN_INS]
+    rows = [{"role": roles[s.role], "site": s.site or _("总部"), "login": s.login} for s in SIGN_INS]
+    return {"demo_sign_ins": rows, "demo_password": password_of(settings)}
 
 
 def _form(login: str, refused: str | None) -> str:
@@ -131,6 +131,6 @@ def _form(login: str, refused: str | None) -> str:
         login=login,
         refused=refused,
         next=back,
-        demo_sign_ins=_demo_sign_ins(),
         passkeys=party() is not None,
+        **_demo_sign_ins(),
     )
