@@ -1,5 +1,6 @@
 """Every table, imported once, so that migrations and structural tests see the whole schema."""
 
+from app.billing import collection_models, emergency_models, giving_models
 from app.billing import models as billing
 from app.billing.ledger import models as ledger
 from app.kernel import outbox, schedule
@@ -16,8 +17,11 @@ __all__ = [
     "Base",
     "approval_models",
     "billing",
+    "collection_models",
     "command_models",
+    "emergency_models",
     "factor_models",
+    "giving_models",
     "ledger",
     "meters",
     "notify",

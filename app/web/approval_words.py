@@ -20,6 +20,7 @@ from app.permissions.approval_models import Approval
 from app.permissions.deeds import DEEDS, REACH_ABOVE, REACH_PROPERTY, Unit
 from app.permissions.policy import Role
 from app.reports.approvals import node_name, own_role_names, plan_facts, sale_facts, user_name
+from app.web.giving_words import tell_giving
 from app.web.role_words import role_words
 from app.web.vocabulary import channel_words
 from app.web.words import _, count, kwh, locale, moment, ngettext, price, yuan
@@ -218,9 +219,17 @@ def _role(row: Approval, _var: Path) -> Told:
     return Told(words, [(_("有效期至"), until)] if said["give"] else [], [change])
 
 
+def _giving(row: Approval, _var: Path) -> Told:
+    said, facts, changes = tell_giving(row)
+    return Told(said, facts, [Change(*change) for change in changes])
+
+
 Teller = Callable[[Approval, Path], Told]
 #: Deed → how its request is told.
 TELLERS: Mapping[str, Teller] = {
+    "refund": _giving,
+    "waiver": _giving,
+    "adjustment": _giving,
     "reversal": _reversal,
     "price_change": _price,
     "reading_correction": _readings,

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from app.billing.day_close import close_days_due
+from app.billing.giving_back import make_refund
 from app.billing.ledger import EntryDraft, Posting
 from app.billing.ledger.books import account_ids, open_book, open_wallet
 from app.billing.ledger.folds import fold_days
@@ -17,7 +18,7 @@ from app.billing.ledger.holds import place_hold, post_hold
 from app.billing.ledger.invariants import INVARIANTS, violations
 from app.billing.ledger.periods import close_period
 from app.billing.ledger.service import post_entry
-from app.billing.models import Payment
+from app.billing.models import Payment, SupplyAccount
 from app.billing.payments.counter import reverse_top_up
 from app.jobs import table
 from app.kernel import clock
@@ -79,6 +80,9 @@ FAULTS = {
     "i12_wallet_stands_in_the_book_of_its_supply_account": f"UPDATE supply_accounts SET book_id = {OTHER_BOOK}",
     "i12_headquarters_accounts_eliminate": "UPDATE ledger_postings SET debit_account_id = (SELECT min(id) FROM"
     f" ledger_accounts WHERE code = 'due_from_headquarters') WHERE entry_id = {PLAIN}",
+    "i13_what_is_given_moved_its_own_wallet": "UPDATE money_given SET amount_fen = amount_fen + 1",
+    "i13_entry_that_gives_has_its_paper": f"UPDATE ledger_entries SET kind = 'waiver' WHERE id = {PLAIN}",
+    "i13_paper_numbers_gapless": "UPDATE money_given SET number = number + 1",
     "x01_no_trip_without_permit": "UPDATE commands SET permit_id = NULL WHERE kind = 'trip'",
     "x02_closed_months_got_no_late_entry": "UPDATE ledger_periods SET state = 'closed', closed_at = '2026-01-01Z'",
 }
@@ -111,6 +115,9 @@ def business(db, tmp_path_factory):
         manager = Actor.user(3, name="李经理")
         reverse_top_up(session, payment=payment, reason="输错户号", actor=manager, idempotency_key="r1")
         use(session, world, [3, 4], number=2)
+        account = session.get_one(SupplyAccount, (world.tenant_id, world.supply_account_ids[0]))
+        why = {"reason": "退租", "actor": manager, "idempotency_key": "g1"}
+        make_refund(session, account=account, amount_fen=900, way="cash", **why)
     close_days_due(world.tenant_id)
     with unit_of_work(world.tenant_id) as session:
         bank = account_ids(session, book_id=world.book_id, codes=["bank"])["bank"]
@@ -163,7 +170,7 @@ _UNIQUE_INDEXES = """
 """
 LOOSENED = [
     "ledger_entries", "ledger_postings", "ledger_holds", "ledger_accounts", "payments", "receipts", "commands",
-    "supply_accounts",
+    "supply_accounts", "money_given",
 ]  # fmt: skip
 
 

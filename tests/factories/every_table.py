@@ -24,6 +24,7 @@ SAID: dict[str, dict[str, Any]] = {
     "api_tokens": {"expires_at": LATER},
     "usage_spans": {"to_at": LATER},
     "approvals": {"expires_at": LATER},
+    "emergency_supplies": {"until_at": LATER},
     "security_policies": {"audit_keep_days": 180, "session_idle_min": 30},
     "tenant_keys": {"version": 2},
     "ledger_periods": {"month": date(2026, 7, 1)},
@@ -58,9 +59,14 @@ def fill(owner: Connection, *, tenant_id: int, tables: list[Table]) -> None:
             _fill_one(owner, table, tenant_id)
 
 
-def _fill_one(owner: Connection, table: Table, tenant_id: int) -> None:
+def row_of(table: Table) -> dict[str, Any]:
+    """Values that the table's types and CHECKs take, keys to other tables left out."""
     row = {c.name: _value(c) for c in table.columns if c.name in SAID.get(table.name, {}) or not _left_out(c)}
-    row |= _listed(table) | SAID.get(table.name, {}) | _pointed(owner, table) | {"tenant_id": tenant_id}
+    return row | _listed(table) | SAID.get(table.name, {})
+
+
+def _fill_one(owner: Connection, table: Table, tenant_id: int) -> None:
+    row = row_of(table) | _pointed(owner, table) | {"tenant_id": tenant_id}
     if table.name == "ledger_postings":
         row["credit_account_id"] = _second_account(owner)
     owner.execute(insert(table).values(row))

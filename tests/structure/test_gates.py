@@ -12,6 +12,10 @@ WEB = Path(__file__).resolve().parents[2] / "app" / "web"
 #: Use-case → the gated deed of `billing.approved` that people go through.
 BEHIND = {
     "reverse_top_up": "reverse_sale",
+    "make_refund": "give_refund",
+    "make_waiver": "give_waiver",
+    "make_adjustment": "give_adjustment",
+    "undo_giving": "take_back",
     "publish_price": "change_price",
     "commit_import": "open_property",
     "load": "import_readings",

@@ -98,6 +98,20 @@ def account_ids(session: Session, *, book_id: int, codes: Sequence[str]) -> dict
     return found
 
 
+def open_standard(session: Session, *, book_id: int, code: str) -> int:
+    """The id of a standard account; opened now in a book that is older than this line of the chart."""
+    found = select(LedgerAccount.id).where(
+        LedgerAccount.book_id == book_id, LedgerAccount.code == code, LedgerAccount.supply_account_id.is_(None)
+    )
+    known = session.scalar(found)
+    if known is not None:
+        return known
+    book, kind = session.get_one(Book, (current_tenant_id(), book_id)), STANDARD[code]
+    row = {"book_id": book_id, "currency": book.currency, "code": code, "side": kind.side, "keeps_balance": False}
+    session.execute(insert(LedgerAccount).values(tenant_id=current_tenant_id(), **row).on_conflict_do_nothing())
+    return session.scalars(found).one()
+
+
 def open_period(session: Session, *, book_id: int, month: date) -> None:
     """Make sure the month's row exists; a closed month stays closed."""
     row = insert(Period).values(tenant_id=current_tenant_id(), book_id=book_id, month=month)

@@ -33,6 +33,8 @@ _HOT = (
     ("rounding", "credit", "尾差", "Rounding"),
     ("opening", "credit", "期初余额", "Opening balances"),
     ("cash_over_short", "debit", "现金长短款", "Cash over and short"),
+    ("waivers", "debit", "减免", "Waivers"),
+    ("adjustments", "debit", "调账", "Adjustments"),
 )
 _KEPT = (
     ("wallet", "credit", "预付余额", "Wallet"),

@@ -245,6 +245,29 @@ INVARIANTS: dict[str, str] = {
              WHERE p.tenant_id = :tenant AND a.code IN ('due_to_headquarters', 'due_from_headquarters')) legs
         HAVING coalesce(sum(signed), 0) <> 0
     """,
+    "i13_what_is_given_moved_its_own_wallet": """
+        SELECT 'money given ' || m.id || ' differs from entry ' || m.entry_id FROM money_given m
+         WHERE m.tenant_id = :tenant
+           AND CASE WHEN m.kind = 'refund' THEN -m.amount_fen ELSE m.amount_fen END IS DISTINCT FROM
+               (SELECT sum(CASE WHEN p.credit_account_id = a.id THEN p.amount_fen ELSE -p.amount_fen END)
+                  FROM ledger_postings p JOIN ledger_accounts a ON a.tenant_id = p.tenant_id
+                       AND a.id IN (p.credit_account_id, p.debit_account_id) AND a.code = 'wallet'
+                       AND a.supply_account_id = m.supply_account_id
+                 WHERE p.tenant_id = m.tenant_id AND p.entry_id = m.entry_id)
+    """,
+    "i13_entry_that_gives_has_its_paper": """
+        SELECT 'entry ' || e.id || ' gives and has no paper' FROM ledger_entries e
+         WHERE e.tenant_id = :tenant AND e.kind IN ('refund', 'waiver', 'adjustment') AND NOT EXISTS (
+               SELECT 1 FROM money_given m WHERE m.tenant_id = e.tenant_id AND m.entry_id = e.id AND m.kind = e.kind)
+    """,
+    "i13_paper_numbers_gapless": """
+        SELECT m.kind || ' in book ' || m.book_id || ': ' || count(*) || ' papers, last number '
+               || coalesce(s.last_no::text, 'none')
+          FROM money_given m LEFT JOIN number_series s
+            ON s.tenant_id = m.tenant_id AND s.book_id = m.book_id AND s.till = m.kind
+         WHERE m.tenant_id = :tenant GROUP BY m.book_id, m.kind, s.last_no
+        HAVING count(*) IS DISTINCT FROM s.last_no OR max(m.number) <> s.last_no OR min(m.number) <> 1
+    """,
     "x01_no_trip_without_permit": """
         SELECT 'command ' || c.id || ' trips without a permit of its meter' FROM commands c
          WHERE c.tenant_id = :tenant AND c.kind = 'trip' AND NOT EXISTS (SELECT 1 FROM permits p

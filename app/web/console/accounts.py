@@ -23,6 +23,7 @@ from app.reports.accounts import (
     statement,
 )
 from app.reports.charts import Chart, Heat, Mark, Series
+from app.reports.giving import papers_of
 from app.reports.room_states import STATES
 from app.web.console.blueprint import console
 from app.web.console.books import kind_words
@@ -65,7 +66,8 @@ def account(public_id: object) -> ResponseReturnValue:
     """One account. Raises NotFound for "not there" and "not yours" alike."""
     a = access_account(public_id, Permission.ACCOUNT_SUPPLY_READ)
     return render_template("console/account.html", **_live(a), balance=_balance_chart(a), usage=_usage_chart(a),
-                           heat=_heat(a))  # fmt: skip
+                           heat=_heat(a),
+                           papers=papers_of(g.session, tenant_id=g.tenant_id, account_id=a.id))  # fmt: skip
 
 
 @console.get("/accounts/<uuid:public_id>/live")

@@ -60,7 +60,7 @@ def kind_words() -> dict[str, str]:
     """Kinds of entries in words."""
     return {
         "opening": _("期初"), "top_up": _("充值"), "usage_day": _("用量日结"), "reversal": _("冲正"), "refund": _("退款"),
-        "transfer": _("转账"), "hold": _("冻结"), "closing": _("结清"),
+        "waiver": _("减免"), "adjustment": _("调账"), "transfer": _("转账"), "hold": _("冻结"), "closing": _("结清"),
     }  # fmt: skip
 
 
@@ -74,6 +74,7 @@ def code_words() -> dict[str, str]:
         "revenue:service_fee": _("服务费收入"), "revenue:other": _("其他收入"), "owners_fund": _("业主共有资金"),
         "vat_payable": _("应交增值税"), "due_to_headquarters": _("应付总部"), "due_from_headquarters": _("应收总部"),
         "rounding": _("尾差"), "opening": _("期初转入"), "cash_over_short": _("现金长短款"),
+        "waivers": _("减免"), "adjustments": _("调账"),
     }  # fmt: skip
 
 
