@@ -48,6 +48,17 @@ class Settings:
     trusted_proxies: str = _setting(
         "how many proxies in front add X-Forwarded-For; exactly that many are believed", "0"
     )
+    limit_tenant: str = _setting(
+        "requests of one group, all its people and tokens together; empty: no limit", "12000/minute"
+    )
+    limit_user: str = _setting("requests of one person", "1200/minute")
+    limit_token: str = _setting("requests of one API token", "1200/minute")
+    limit_address: str = _setting(
+        "requests of one address that nobody signed in from or no token came with", "1200/minute"
+    )
+    limit_sign_in: str = _setting("attempts to sign in, steps and password links, of one address", "120/minute")
+    limit_export: str = _setting("exports of one person", "120/hour")
+    limit_unmask: str = _setting("numbers of customers one person makes readable", "200/hour")
     tls: str = _setting("'1' when served behind TLS: cookies become __Host- and Secure, HSTS is sent", "")
     headend_host: str = _setting("address gateways dial in to", "127.0.0.1")
     headend_port: str = _setting("port gateways dial in to", "8645")

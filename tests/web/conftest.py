@@ -25,6 +25,10 @@ from tests.web.audit_watch import AuditWatch
 
 PASSWORD = "correct horse 7 staple"
 SEEDER = Actor.system("tests")
+#: Tests ask faster than people; tests/web/test_rate_limits.py sets limits of its own.
+NO_LIMITS = {
+    f"LIMIT_{what}": "" for what in ("TENANT", "USER", "TOKEN", "ADDRESS", "SIGN_IN", "EXPORT", "UNMASK")
+}  # fmt: skip
 
 
 @dataclass
@@ -63,6 +67,7 @@ def settings_for(folder: Path, **wishes: str) -> Settings:
         "AUDIT_KEY": os.environ["AUDIT_KEY"],
         "DATABASE_POOL_MAX": "4",
         "VAR_DIR": str(folder),
+        **NO_LIMITS,
         **wishes,
     }
     return Settings.from_env(env)
