@@ -19,6 +19,7 @@ from app.web.console.evidence import install_evidence
 from app.web.faults import install_faults
 from app.web.frame import install_frame
 from app.web.guards import install_guards
+from app.web.limits import install_limits
 from app.web.operators import install_operators
 from app.web.vocabulary import install_vocabulary
 from app.web.refusals import install_refusals
@@ -39,6 +40,7 @@ def install(app: Flask, settings: Settings) -> None:
     app.config["SETTINGS"] = settings
     app.config["OWN_GUARDS"] = frozenset(blueprint.name for blueprint in MACHINES)
     _believe_proxies(app, int(settings.trusted_proxies))
+    install_limits(app, settings)
     install_guards(app, settings)
     install_operators(app)
     install_refusals(app)
