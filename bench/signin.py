@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -67,7 +67,7 @@ class Browser:
             answer = self.link.getresponse()
             page = answer.read().decode()
         except OSError:
-            self.link = None
+            self.close()
             return 0
         for line in answer.headers.get_all("Set-Cookie") or ():
             name, _equals, value = line.partition(";")[0].partition("=")
@@ -75,6 +75,12 @@ class Browser:
         if method == "GET" and (found := re.search(r'name="csrf_token" value="([^"]+)"', page)):
             self.token, self.form_cookies = found[1], dict(self.cookies)
         return answer.status
+
+    def close(self) -> None:
+        """Let the connection go."""
+        if self.link is not None:
+            self.link.close()
+            self.link = None
 
     def sign_in(self, login: str, password: str, address: str) -> int:
         """A sign-in with the form seen last, as a stranger: what an earlier one opened is forgotten first."""
@@ -123,10 +129,11 @@ def served(folder: str) -> Iterator[int]:
 def wait_for(port: int) -> None:
     """Until the web process answers. Raises TimeoutError."""
     until = time.monotonic() + READY_S_MAX
-    while Browser(port).ask("GET", "/healthz") != 200:
-        if time.monotonic() > until:
-            raise TimeoutError("the web process does not answer")
-        time.sleep(0.1)
+    with closing(Browser(port)) as browser:
+        while browser.ask("GET", "/healthz") != 200:
+            if time.monotonic() > until:
+                raise TimeoutError("the web process does not answer")
+            time.sleep(0.1)
 
 
 def sign_in_for(port: int, names: list[str], number: int, until: float) -> tuple[int, Counter[int]]:
@@ -140,6 +147,7 @@ def sign_in_for(port: int, names: list[str], number: int, until: float) -> tuple
             done += 1
         else:
             others[status] += 1
+    browser.close()
     return done, others
 
 
@@ -155,7 +163,7 @@ def sign_ins_per_s(port: int, names: list[str]) -> Decimal:
 
 def flood(port: int, names: list[str], answers: Counter[int]) -> None:
     """A hundred wrong sign-ins a second, on time."""
-    local, lock, began = threading.local(), threading.Lock(), time.monotonic()
+    local, lock, began, opened = threading.local(), threading.Lock(), time.monotonic(), list[Browser]()
 
     def send(number: int) -> None:
         late = began + number / FLOOD_PER_S - time.monotonic()
@@ -164,6 +172,7 @@ def flood(port: int, names: list[str], answers: Counter[int]) -> None:
         browser = getattr(local, "browser", None)
         if browser is None:
             browser = local.browser = Browser(port)
+            opened.append(browser)
             browser.ask("GET", "/sign-in")
         login = names[number % len(names)] if number % 2 else f"nobody-{number}"
         status = browser.sign_in(login, f"wrong {number}", f"203.0.{number // 250}.{number % 250 + 1}")
@@ -172,6 +181,8 @@ def flood(port: int, names: list[str], answers: Counter[int]) -> None:
 
     with ThreadPoolExecutor(SENDERS) as pool:
         list(pool.map(send, range(FLOOD_PER_S * FLOOD_S)))
+    for browser in opened:
+        browser.close()
 
 
 def ask_pages(browser: Browser, seconds: int) -> list[int]:
@@ -214,6 +225,7 @@ def run(db: Database) -> None:
             said("flood_looked_at", answers[401], "sign-ins")
             said("flood_told_to_wait", answers[429], "sign-ins")
             said("flood_unanswered", answers[0], "sign-ins")
+            reader.close()
             at_most("page_p95_in_a_flood", p95(times), "ms", 500)
 
 

@@ -44,7 +44,6 @@ YEARS = tuple(str(year) for year in range(1960, 2036))
 _PHONE = re.compile(r"(\+?86)?1[3-9]\d{9}")
 _DATE = r"(19|20)\d\d[-./]?(0[1-9]|1[0-2])[-./]?(0[1-9]|[12]\d|3[01])"
 _DATED = re.compile(rf"[a-z]{{0,3}}{_DATE}[a-z]{{0,3}}|({_DATE}){{2}}")
-_AGAIN = re.compile(r"(.{1,6}?)\1+.?")
 _LEET = str.maketrans("@0135$7", "aoiesst")
 
 
@@ -56,7 +55,8 @@ def is_common(password: str) -> bool:
         or plain in common_passwords()
         or plain.translate(_LEET) in common_passwords()
         or _runs(plain)
-        or any(shape.fullmatch(plain) for shape in (_PHONE, _DATED, _AGAIN))
+        or _repeats(plain)
+        or any(shape.fullmatch(plain) for shape in (_PHONE, _DATED))
     )
 
 
@@ -78,6 +78,12 @@ def _derived() -> Iterator[str]:
         yield from (word + ending, ending + word)
     for first, second in product(WORDS[:40], WORDS[:40]):
         yield first + second
+
+
+def _repeats(plain: str) -> bool:
+    """The same few characters over and over, the last time perhaps not to the end: abcabcabcab, qwer1234qwer."""
+    spans = range(1, min(8, len(plain) * 2 // 3) + 1)
+    return any(plain[span:] == plain[:-span] for span in spans)
 
 
 def _runs(plain: str) -> bool:

@@ -113,14 +113,18 @@ def secret_of(session: Session, factor: UserFactor) -> str:
     return data_key(session).decrypt(factor.secret_cipher or b"", where)
 
 
-def confirm_totp(session: Session, *, user: User, code: str, by: Actor) -> list[str]:
-    """The first code makes the app a factor. Returns recovery codes when there were none. Raises NotFound, FactorWrong."""
+def confirm_totp(session: Session, *, user: User, code: str, by: Actor, name: str = "") -> list[str]:
+    """The first code makes the app a factor, under another name if one is given.
+
+    Returns recovery codes when there were none. Raises NotFound, FactorWrong, FactorNameMissing.
+    """
     factor = unconfirmed_totp(session, user_id=user.id, lock=True)
     plain, now = totp.plain_code(code), wall_now()
     step = totp.find_step(secret_of(session, factor), plain, now=now, last_step=None) if plain else None
     if step is None:
         raise FactorWrong()
     factor.last_step, factor.confirmed_at, factor.last_used_at = step, now, now
+    factor.name = _named(name) if name else factor.name
     return _added(session, user, factor, by)
 
 

@@ -160,7 +160,7 @@ def answer_enrolment(
                     session, user=user, party=party, challenge=step.challenge, answer=answer, name=name, by=by
                 )
             else:
-                codes = confirm_totp(session, user=user, code=answer, by=by)
+                codes = confirm_totp(session, user=user, code=answer, by=by, name=name)
             return _finish(session, step, user, visitor, "enrolled"), step.facts.get("going"), codes
     except AppError:
         with unit_of_work(tenant_id, db=db) as session:
