@@ -21,6 +21,7 @@ BUDGET_S = {
     "launcher": 30,
     "db": 100,
     "web": 60,
+    "matrix": 90,
     "contracts": 10,
     "scenarios": 100,
     "migrations": 20,
