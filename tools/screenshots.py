@@ -66,6 +66,7 @@ SHOTS = (
     Shot("audit-log", "/audit"),
     Shot("audit-record", "/audit", "table tbody a"),
     Shot("plans", "/plans"),
+    Shot("security", "/security"),
     Shot("plan", "/plans", "table tbody a"),
     Shot("onboarding", "/onboarding"),
     Shot("not-found", "/meters/00000000-0000-7000-8000-000000000000"),

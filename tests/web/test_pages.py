@@ -26,7 +26,7 @@ Visit = Callable[..., Visitor]
 PAGES = (
     "/", "/rooms", "/rooms?state=zero", "/accounts", "/accounts?state=normal", "/payments", "/deliveries",
     "/meters", "/meters?online=0", "/readings/import", "/entries", "/entries?kind=top_up&day=2026-07-15", "/energy",
-    "/energy?days=7", "/audit", "/audit?result=refused&words=x", "/plans", "/onboarding", "/search", "/properties", "/today/live", "/deliveries/live", "/healthz",
+    "/energy?days=7", "/audit", "/audit?result=refused&words=x", "/plans", "/onboarding", "/security", "/search", "/properties", "/today/live", "/deliveries/live", "/healthz",
 )  # fmt: skip
 CHINESE = re.compile(r"[一-鿿]")
 
