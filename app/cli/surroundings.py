@@ -11,6 +11,7 @@ from app.jobs import table
 from app.jobs.transport import Transport
 from app.kernel.clock import use_clock_file
 from app.kernel.db import Database, open_database
+from app.kernel.logs import install_logs
 from app.kernel.outbox import send_hints_to
 from app.launcher.errors import StackNotRunning
 from app.launcher.secrets import product_secrets
@@ -45,6 +46,7 @@ def read_settings() -> Settings:
         settings = Settings.from_env(env)
     except SettingMissing as missing:
         raise click.ClickException(str(missing)) from missing
+    install_logs(settings.log_level)
     use_audit_keys(settings.audit_key, settings.audit_keys_old)
     return settings
 

@@ -7,6 +7,7 @@ from app.jobs import table
 from app.jobs.transport import Transport
 from app.kernel.clock import use_clock_file
 from app.kernel.db import open_database
+from app.kernel.logs import install_logs
 from app.kernel.outbox import send_hints_to
 from app.meters import wake
 from app.settings import Settings
@@ -33,6 +34,7 @@ def install(app: Flask, settings: Settings) -> None:
     """Put everything a request needs on the application."""
     open_database(settings.database_url, pool_max=int(settings.database_pool_max), pooler=settings.database_pooler)
     use_clock_file(settings.clock_file)
+    install_logs(settings.log_level)
     use_audit_keys(settings.audit_key, settings.audit_keys_old)
     table.install()
     send_hints_to(Transport(settings.redis_url).hint)

@@ -64,7 +64,7 @@ def _busy(error: OperationalError) -> Response:
 
 def _met_another(error: Exception) -> Response:
     """PostgreSQL gave this one way to another: nothing was written, and the form's key makes a second try safe."""
-    log.warning("%s: gave way to another transaction at %s %s", _reference(), request.method, request.path)
+    log.warning("%s: gave way to another transaction at %s %s", _reference(), request.method, request.url_rule)
     words = _("系统正忙，本次没有执行任何操作。请稍候几秒，再提交一次；同一张表单不会重复入账。")
     answer = _answer(503, "busy_try_again", _("系统暂时繁忙"), words)
     answer.headers["Retry-After"] = str(TRY_AGAIN_AFTER_S)
@@ -72,7 +72,7 @@ def _met_another(error: Exception) -> Response:
 
 
 def _broken(error: Exception) -> Response:
-    log.exception("%s: unexpected failure at %s %s", _reference(), request.method, request.path)
+    log.exception("%s: unexpected failure at %s %s", _reference(), request.method, request.url_rule)
     return _answer(500, "unexpected", _title(500), _explain(500))
 
 

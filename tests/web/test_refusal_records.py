@@ -4,9 +4,11 @@ import logging
 from collections.abc import Callable
 
 import pytest
+from flask import Flask, request
 from sqlalchemy import select
 
 from app.kernel.db import Database
+from app.kernel.logs import LineFormatter
 from app.kernel.unit_of_work import unit_of_work
 from app.permissions.policy import Role
 from app.tenants.models import AuditRecord
@@ -92,7 +94,32 @@ def test_nothing_typed_becomes_a_line_of_the_log_or_reaches_it_at_all(
         assert typed not in said
 
 
-def test_every_excuse_names_a_route_and_gives_a_reason(app) -> None:  # type: ignore[no-untyped-def]
+def test_a_failure_that_nobody_foresaw_is_logged_without_what_was_typed(
+    app: Flask, visit: Visit, world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ValueError(f"cannot read {request.args['q']!r}")
+
+    visitor = visit(world)
+    monkeypatch.setitem(app.view_functions, "console.search", _as_view(app, fail))
+    with caplog.at_level(logging.DEBUG, logger="app"):
+        answer = visitor.get("/search", query_string={"q": f"张三 13912345678 {FORGED[2:20]}"})
+    assert answer.status_code == 500
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    written = LineFormatter().format(record)
+    assert "unexpected failure at GET /search" in written
+    for typed in ("张三", "13912345678"):
+        assert typed not in written
+        assert typed not in answer.get_data(as_text=True)
+
+
+def _as_view(app: Flask, fail: Callable[[], None]) -> Callable[[], None]:
+    """A view that only fails, behind the guards of the one it stands in for."""
+    fail.permission = app.view_functions["console.search"].permission  # type: ignore[attr-defined]
+    return fail
+
+
+def test_every_excuse_names_a_route_and_gives_a_reason(app: Flask) -> None:
     unsafe = {rule.endpoint for rule in app.url_map.iter_rules() if rule.methods and "POST" in rule.methods}
     assert set(UNRECORDED) <= unsafe
     assert all(len(reason) > 5 for reason in UNRECORDED.values())
