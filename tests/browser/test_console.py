@@ -22,7 +22,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = (
     "/", "/rooms", "/accounts", "/payments", "/deliveries", "/meters", "/readings/import", "/entries", "/energy",
-    "/plans", "/onboarding",
+    "/plans", "/onboarding", "/people", "/people/new", "/roles", "/roles/new?from=cashier", "/permissions", "/security-policy",
 )  # fmt: skip
 
 

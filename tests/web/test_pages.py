@@ -26,7 +26,8 @@ Visit = Callable[..., Visitor]
 PAGES = (
     "/", "/rooms", "/rooms?state=zero", "/accounts", "/accounts?state=normal", "/payments", "/deliveries",
     "/meters", "/meters?online=0", "/readings/import", "/entries", "/entries?kind=top_up&day=2026-07-15", "/energy",
-    "/energy?days=7", "/audit", "/audit?result=refused&words=x", "/plans", "/onboarding", "/security", "/search", "/properties", "/today/live", "/deliveries/live", "/healthz",
+    "/energy?days=7", "/audit", "/audit?result=refused&words=x", "/people", "/roles", "/permissions",
+    "/permissions/money:topup:sell", "/plans", "/onboarding", "/security", "/search", "/properties", "/today/live", "/deliveries/live", "/healthz",
 )  # fmt: skip
 CHINESE = re.compile(r"[一-鿿]")
 
@@ -71,6 +72,7 @@ def counter_addresses(db: Database, world: World, _visitor: Visitor) -> Iterator
 def addresses_of(db: Database, world: World, visitor: Visitor) -> Iterator[str]:
     """The addresses of lists and of one thing each."""
     yield from PAGES
+    yield from ("/people/new", "/roles/new?from=cashier", "/security-policy")
     account, receipt = public_id(db, world), pay(db, world)
     yield from (f"/accounts/{account}", f"/accounts/{account}/live", f"/accounts/{account}/statement")
     yield from (f"/receipts/{receipt}", f"/receipts/{receipt}/progress")
@@ -103,7 +105,7 @@ def test_every_page_answers_when_nothing_has_happened(
 
 def test_no_chinese_is_left_on_an_english_page(visit: Visit, lived_in: World, db: Database) -> None:
     names = (
-        "切换到中文", "中文", "远景物业集团", "远景物业服务有限公司", "和风苑", "居民合表", "陈静怡", "李雯",
+        "切换到中文", "中文", "集团总部", "远景物业集团", "远景物业服务有限公司", "和风苑", "居民合表", "陈静怡", "李雯",
         "余额用尽停供", "副本", "住", "座", "中", "账",
     )  # fmt: skip
     capital = re.compile("[零壹贰叁肆伍陆柒捌玖拾佰仟万亿元角分整]+")
