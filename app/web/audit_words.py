@@ -116,6 +116,8 @@ def _supply_deeds() -> dict[str, str]:
         "supply:stop:lift": _("解除停供"),
         "supply:restore:order": _("恢复供电"),
         "supply:appliances:confirm": _("确认电器已关闭"),
+        "supply:emergency:give": _("给予应急供电"),
+        "supply:emergency:set": _("设置应急供电额度"),
         "supply:stop:freeze": _("冻结自动停供"),
         "supply:stop:unfreeze": _("解除停供冻结"),
     }

@@ -143,13 +143,13 @@ def page_of_deeds() -> str:
     lines = [
         "# Deeds that leave a record",
         "",
-        "What the audit log may say, in the page's words, and where it is written. Made by"
+        "What the audit log may say, in the page's words. Made by"
         " `python -m tests.structure.test_audit_deeds`; a test compares.",
         "",
     ]
     for group, said in deed_groups().items():
-        lines += [f"## {group}", "", "| deed | on the page | written in |", "|---|---|---|"]
-        lines += [f"| `{d}` | {w} | {', '.join(f'`{at}`' for at in deeds().get(d, []))} |" for d, w in said.items()]
+        lines += [f"## {group}", "", "| deed | on the page |", "|---|---|"]
+        lines += [f"| `{deed}` | {shown} |" for deed, shown in said.items()]
         lines += [""]
     return "\n".join(lines)
 
