@@ -26,6 +26,7 @@ from app.permissions.policy import Permission
 from app.permissions.tokens import ApiActor, find_token
 from app.tenants.access import or_not_found, within
 from app.tenants.models import Node
+from app.web.bodies import refuse_deep
 from app.web.guards import public
 
 ROWS_MAX = 5_000
@@ -217,13 +218,14 @@ def take() -> ResponseReturnValue:
 
 
 def _check_json() -> None:
-    """Raises BodyUnreadable, also for brackets nested deeper than anybody means."""
+    """Raises BodyUnreadable, BodyTooDeep."""
     try:
         said = request.get_json(silent=True) if request.is_json else None
     except RecursionError:
         said = None
     if said is None:
         raise BodyUnreadable
+    refuse_deep(said)
 
 
 def _caller(permission: Permission) -> ApiActor:
