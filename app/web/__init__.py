@@ -14,6 +14,7 @@ from app.settings import Settings
 from app.tenants.audit_keys import use_audit_keys
 from app.web.api.openapi import blueprint as readings
 from app.web.api.sms import blueprint as sms
+from app.web.bodies import install_bodies
 from app.web.console import console
 from app.web.audit_words import install_audit_words
 from app.web.console.evidence import install_evidence
@@ -43,6 +44,7 @@ def install(app: Flask, settings: Settings) -> None:
     app.config["OWN_GUARDS"] = frozenset(blueprint.name for blueprint in MACHINES)
     _believe_proxies(app, int(settings.trusted_proxies))
     install_limits(app, settings)
+    install_bodies(app)
     install_guards(app, settings)
     install_operators(app)
     install_refusals(app)
