@@ -43,6 +43,7 @@ class Permission(StrEnum):
     MONEY_WAIVER_GIVE = "money:waiver:give"
     ONBOARDING_IMPORT_COMMIT = "onboarding:import:commit"
     OVERVIEW_GROUP_READ = "overview:group:read"
+    PERSON_DATA_EDIT = "person:data:edit"
     PERSON_DATA_ERASE = "person:data:erase"
     PERSON_DATA_EXPORT = "person:data:export"
     PERSON_DOCUMENT_UNMASK = "person:document:unmask"

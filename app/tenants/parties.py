@@ -1,4 +1,4 @@
-"""Parties: how they are registered, found, shown masked and, with a reason, unmasked."""
+"""Parties: how they are registered, found and given roles. What is personal about them: `tenants.personal_data`."""
 
 import uuid
 from collections.abc import Collection
@@ -8,11 +8,9 @@ from datetime import date
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.kernel.actor import Actor
 from app.kernel.crypto import DataKey
 from app.kernel.db import uuid7
 from app.kernel.errors import AppError, NotFound
-from app.tenants import audit
 from app.tenants.access import or_not_found, within
 from app.tenants.kek import KeyStoreAway
 from app.tenants.keys import data_key, place
@@ -21,11 +19,9 @@ from app.tenants.phones import (
     IdNumberWrong,
     PhoneUnreadable,
     last_four,
-    mask_phone,
     normalise_id_number,
     normalise_phone,
 )
-from app.tenants.service import ReasonMissing
 
 ROLES = ("owner", "occupant", "payer", "contract")
 FOUND_MAX = 50
@@ -53,14 +49,6 @@ class RoleEndsBeforeBegin(AppError):
     code, status = "role_ends_before_begin", 422
     message_zh = "结束日期不能早于开始日期 {began_on}。请修改结束日期。"
     message_en = "The last day cannot lie before the first day {began_on}. Please change it."
-
-
-class PhoneNotOnFile(AppError):
-    """The party has no phone number."""
-
-    code, status = "phone_not_on_file", 404
-    message_zh = "该客户没有登记手机号。请先补登。"
-    message_en = "No phone number is on file for this party. Register one first."
 
 
 def register_party(
@@ -92,26 +80,28 @@ def draft_party(
     """A party not yet in any session, for one registration or for an import of thousands."""
     party = Party(public_id=uuid7(), property_id=property_id, name=name.strip(), kind=kind)
     if phone:
-        _put_phone(key, party, normalise_phone(phone))
+        put_phone(key, party, normalise_phone(phone))
     if id_number:
-        _put_id_number(key, party, normalise_id_number(id_number))
+        put_id_number(key, party, normalise_id_number(id_number))
     return party
 
 
-def change_phone(session: Session, *, party: Party, phone: str) -> None:
-    """Replace the phone number. Raises PhoneUnreadable."""
-    _put_phone(data_key(session), party, normalise_phone(phone))
-
-
-def _put_phone(key: DataKey, party: Party, number: str) -> None:
+def put_phone(key: DataKey, party: Party, number: str) -> None:
+    """Set the phone number, normalised, with its digests."""
     party.phone_cipher = key.encrypt(number, place(table="parties", column="phone", row=party.public_id))
     party.phone_blind = key.blind("phone", number)
     party.phone_last4_blind = key.blind("phone_last4", last_four(number))
 
 
-def _put_id_number(key: DataKey, party: Party, number: str) -> None:
+def put_id_number(key: DataKey, party: Party, number: str) -> None:
+    """Set the ID number, normalised, with its digest."""
     party.id_number_cipher = key.encrypt(number, place(table="parties", column="id_number", row=party.public_id))
     party.id_number_blind = key.blind("id_number", number)
+
+
+def put_bank_account(key: DataKey, party: Party, number: str) -> None:
+    """Set the bank account, normalised. Nobody searches by it."""
+    party.bank_account_cipher = key.encrypt(number, place(table="parties", column="bank_account", row=party.public_id))
 
 
 def give_role(session: Session, *, party: Party, space: Space, role: str, began_on: date) -> PartyRole:
@@ -188,31 +178,3 @@ def phone_of(session: Session, *, party: Party) -> str | None:
     if party.phone_cipher is None:
         return None
     return data_key(session).decrypt(party.phone_cipher, place(table="parties", column="phone", row=party.public_id))
-
-
-def masked_phone(session: Session, *, party: Party) -> str:
-    """What screens show: `138****5678`; '' when there is none."""
-    number = phone_of(session, party=party)
-    return mask_phone(number) if number else ""
-
-
-def unmask_phone(session: Session, *, public_id: uuid.UUID, allowed: Collection[int], reason: str, by: Actor) -> str:
-    """The full number for a person with a reason; the audit log keeps who, whose and why.
-
-    Raises NotFound, ReasonMissing, PhoneNotOnFile.
-    """
-    party = access_party(session, public_id=public_id, allowed=allowed)
-    if len(reason.strip()) < 2:
-        raise ReasonMissing()
-    number = phone_of(session, party=party)
-    if number is None:
-        raise PhoneNotOnFile()
-    audit.record(
-        session,
-        deed="person:phone:unmask",
-        subject=f"parties:{party.id}",
-        actor=by,
-        property_id=party.property_id,
-        facts={"reason": reason.strip()},
-    )
-    return number

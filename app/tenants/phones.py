@@ -1,5 +1,5 @@
-"""Phone numbers, ID numbers and names: one spelling for storing and searching, and how much of them a screen
-shows.
+"""Phone numbers, ID numbers, bank accounts and names: one spelling for storing and searching, and how much of them a
+screen shows.
 """
 
 import re
@@ -16,6 +16,10 @@ _CREDIT_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _CREDIT_WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
 
 
+#: What stands where a name stood that was erased on request.
+ERASED_NAME = "已删除"
+
+
 class PhoneUnreadable(AppError):
     """Neither a mainland mobile, a landline with its area code, nor an international number with its plus."""
 
@@ -30,6 +34,14 @@ class IdNumberWrong(AppError):
     code, status = "id_number_wrong", 422
     message_zh = "证件号不正确（位数或校验码不符）。请按身份证或营业执照核对。"
     message_en = "The ID number is wrong (length or check digit). Compare it with the ID card or business licence."
+
+
+class BankAccountWrong(AppError):
+    """Not the shape of a bank account or card."""
+
+    code, status = "bank_account_wrong", 422
+    message_zh = "银行账号不正确。请填写 8 至 30 位数字，可以含空格或短横线。"
+    message_en = "This is no bank account: give 8 to 30 digits, with spaces or hyphens if you like."
 
 
 def normalise_phone(text: str) -> str:
@@ -78,6 +90,33 @@ def _is_credit_code(plain: str) -> bool:
     return _CREDIT_ALPHABET[(31 - total % 31) % 31] == plain[17]
 
 
+def normalise_bank_account(text: str) -> str:
+    """The digits of an account or card: "6222 0212 3456 7890 123", full-width digits. Raises BankAccountWrong."""
+    plain = re.sub(r"[\s-]", "", unicodedata.normalize("NFKC", text))
+    if not re.fullmatch(r"[0-9]{8,30}", plain):
+        raise BankAccountWrong()
+    return plain
+
+
+def looks_mistyped(account: str) -> bool:
+    """Whether the digits are as long as a UnionPay card and begin like one, and their check digit does not fit.
+
+    A hint, never a refusal: accounts of companies look like cards now and then.
+    """
+    return bool(re.fullmatch(r"62\d{14,17}", account)) and not _fits_luhn(account)
+
+
+def _fits_luhn(digits: str) -> bool:
+    """ISO/IEC 7812-1, annex B: every second digit from the right counts double."""
+    doubled = (int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits)))
+    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+
+
+def mask_tail(number: str) -> str:
+    """`****1234`: the last four characters of an ID number or a bank account."""
+    return "****" + last_four(number)
+
+
 def mask_phone(number: str) -> str:
     """`138****5678`: first three and last four digits of a home number; of others only the last four."""
     home = number.removeprefix("+86")
@@ -90,7 +129,7 @@ def mask_name(name: str, *, kind: str = "person") -> str:
     """`王*`, `欧阳**`: a person's family name stays (the first character, two of a longer name's); a company
     stays whole.
     """
-    if kind == "company" or not name:
+    if kind == "company" or name in ("", ERASED_NAME):
         return name
     shown = 2 if len(name) > 3 and not name.isascii() else 1
     return name[:shown] + "*" * max(1, min(len(name) - shown, 3))

@@ -132,6 +132,7 @@ def _navigation() -> list[Group]:
         (_("房间"), [
             (_("房态图"), "layout-grid", "console.wall", Permission.PROPERTY_WALL_READ),
             (_("用能户"), "users", "console.accounts", Permission.ACCOUNT_SUPPLY_READ),
+            (_("客户"), "user", "console.customers", Permission.ACCOUNT_SUPPLY_READ),
         ]),
         (_("收费"), [
             (_("充值柜台"), "cash", "console.counter", Permission.MONEY_TOPUP_SELL),
@@ -157,6 +158,7 @@ def _navigation() -> list[Group]:
             (_("审批限额"), "adjustments-horizontal", "console.limits", Permission.APPROVAL_LIMIT_EDIT),
             (_("安全策略"), "lock", "console.security_policy_page", Permission.USER_POLICY_EDIT),
             (_("审计日志"), "clipboard-list", "console.audit_log", Permission.AUDIT_LOG_READ),
+            (_("查看完整号码"), "search", "console.unmaskings", Permission.AUDIT_LOG_READ),
             (_("API 令牌"), "plug-connected", "console.tokens", Permission.API_TOKEN_MANAGE),
             (_("事件推送"), "external-link", "console.webhooks_page", Permission.API_WEBHOOK_MANAGE),
         ]),

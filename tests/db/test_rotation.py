@@ -18,7 +18,8 @@ from app.tenants import keys, rotation
 from app.tenants.kek import EnvironmentKey, KeyStoreAway
 from app.tenants.keys import KeyStore, data_key, key_store, place, wrapped_keys
 from app.tenants.models import AuditRecord, Party, Tenant, TenantKey
-from app.tenants.parties import change_phone, find_parties, phone_of, register_party
+from app.tenants.parties import find_parties, phone_of, register_party
+from app.tenants.personal_data import change_phone
 from app.tenants.rotation import RotationUnderWay, begin_rotation, continue_rotation, key_uses, rewrap_keys
 from tests.factories.world import World
 

@@ -16,20 +16,17 @@ from app.tenants import audit
 from app.tenants.keys import data_key
 from app.tenants.models import AuditRecord, Node, Party, PartyRole, Property, Space
 from app.tenants.parties import (
-    PhoneNotOnFile,
     RoleEndsBeforeBegin,
     RoleHeld,
     RoleUnknown,
     access_party,
-    change_phone,
     end_role,
     find_parties,
     give_role,
-    masked_phone,
     phone_of,
     register_party,
-    unmask_phone,
 )
+from app.tenants.personal_data import PhoneNotOnFile, change_phone, masked_phone, unmask_phone
 from app.tenants.phones import IdNumberWrong, PhoneUnreadable
 from app.tenants.places import (
     AreaWrong,
@@ -210,7 +207,7 @@ def test_a_number_is_shown_whole_only_for_a_reason_that_is_kept(session: Session
     assert number == "+8613812345678"
     assert deeds(session) == [("person:phone:unmask", f"parties:{party.id}", "user:7")]
     kept = session.scalars(select(AuditRecord)).one()
-    assert (kept.facts, kept.address, kept.property_id) == ({"reason": "上门核对"}, "192.0.2.1", world.property_id)
+    assert (kept.reason, kept.address, kept.property_id) == ("上门核对", "192.0.2.1", world.property_id)
 
 
 def test_without_a_number_there_is_nothing_to_show(session: Session, world: World) -> None:

@@ -3,11 +3,16 @@
 import pytest
 
 from app.tenants.phones import (
+    ERASED_NAME,
+    BankAccountWrong,
     IdNumberWrong,
     PhoneUnreadable,
     last_four,
+    looks_mistyped,
     mask_name,
     mask_phone,
+    mask_tail,
+    normalise_bank_account,
     normalise_id_number,
     normalise_phone,
 )
@@ -95,3 +100,43 @@ def test_a_screen_shows_the_ends_of_a_number(number: str, shown: str) -> None:
 )
 def test_a_screen_shows_the_family_name(name: str, kind: str, shown: str) -> None:
     assert mask_name(name, kind=kind) == shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("6222 0212 3456 7890 128", "6222021234567890128"),
+        ("31001-5012-0000-5", "31001501200005"),
+        ("６２２２０２１２３４５６７８９０１２８", "6222021234567890128"),
+        ("12345678", "12345678"),
+    ],
+)
+def test_a_bank_account_has_one_spelling(typed: str, kept: str) -> None:
+    assert normalise_bank_account(typed) == kept
+
+
+@pytest.mark.parametrize("typed", ["", "1234567", "1" * 31, "6222x212345678", "DE44500105175407324931", "٦٢٢٢٠٢١٢٣٤"])
+def test_what_is_no_bank_account_is_refused(typed: str) -> None:
+    with pytest.raises(BankAccountWrong):
+        normalise_bank_account(typed)
+
+
+@pytest.mark.parametrize(
+    ("account", "doubtful"),
+    [
+        ("6222021234567890128", False),
+        ("6222021234567890129", True),
+        ("6222021234576890128", True),  # two digits exchanged
+        ("6212345678901232", False),
+        ("31001501200005", False),  # no card: nothing is known about its digits
+        ("4111111111111112", False),
+    ],
+)
+def test_a_card_whose_check_digit_does_not_fit_is_doubtful_and_no_more(account: str, doubtful: bool) -> None:
+    assert looks_mistyped(account) is doubtful
+
+
+def test_of_numbers_the_last_four_are_shown_and_an_erased_name_is_no_name() -> None:
+    assert mask_tail("6222021234567890128") == "****0128"
+    assert mask_tail("11010519491231002X") == "****002X"
+    assert mask_name(ERASED_NAME) == ERASED_NAME

@@ -65,6 +65,7 @@ TABLE = """
     money:waiver:give         -     yes   yes   -     yes   yes   -     -     -     -     -     -
     onboarding:import:commit  -     yes   -     -     yes   -     -     -     -     -     -     -
     overview:group:read       -     yes   yes   yes   yes   yes   -     -     -     -     yes   yes
+    person:data:edit          -     yes   -     -     yes   -     -     -     -     -     -     -
     person:data:erase         -     yes   -     -     -     -     -     -     -     -     -     -
     person:data:export        -     yes   -     -     yes   -     -     -     -     -     -     -
     person:document:unmask    -     yes   yes   -     yes   -     -     -     -     -     -     -

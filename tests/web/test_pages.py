@@ -25,9 +25,11 @@ Visit = Callable[..., Visitor]
 
 PAGES = (
     "/", "/rooms", "/rooms?state=zero", "/accounts", "/accounts?state=normal", "/payments", "/deliveries",
+    "/customers", "/customers?q=1234", "/unmaskings",
     "/meters", "/meters?online=0", "/readings/import", "/entries", "/entries?kind=top_up&day=2026-07-15", "/energy",
     "/energy?days=7", "/audit", "/audit?result=refused&words=x", "/people", "/roles", "/permissions",
-    "/permissions/money:topup:sell", "/plans", "/onboarding", "/security", "/search", "/properties", "/today/live", "/deliveries/live", "/healthz",
+    "/permissions/money:topup:sell", "/plans", "/onboarding", "/security", "/search", "/properties", "/today/live",
+    "/deliveries/live", "/healthz", "/approvals", "/approvals?part=mine", "/approvals?part=ended",
 )  # fmt: skip
 CHINESE = re.compile(r"[一-鿿]")
 
@@ -72,6 +74,7 @@ def counter_addresses(db: Database, world: World, _visitor: Visitor) -> Iterator
 def addresses_of(db: Database, world: World, visitor: Visitor) -> Iterator[str]:
     """The addresses of lists and of one thing each."""
     yield from PAGES
+    yield from ("/limits", "/limits/price_change/property_manager")
     yield from ("/people/new", "/roles/new?from=cashier", "/security-policy")
     account, receipt = public_id(db, world), pay(db, world)
     yield from (f"/accounts/{account}", f"/accounts/{account}/live", f"/accounts/{account}/statement")
