@@ -11,10 +11,13 @@ import signal
 import sys
 from collections.abc import Callable
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import select
 
+from app.billing.approved import Desk, executor
 from app.billing.cutoff import order_stop
 from app.billing.day_close import close_day
 from app.billing.models import SupplyAccount
@@ -24,12 +27,16 @@ from app.jobs import table
 from app.kernel.actor import Actor
 from app.kernel.db import open_database
 from app.kernel.unit_of_work import unit_of_work
+from app.permissions.approval_models import Approval
+from app.permissions.approvals import approve
 
 CASHIER = Actor.user(7, name="王敏")
 #: Step n closes the n-th day after this one.
 FIRST_DAY = date(2026, 7, 2)
 #: The gate lets no more stops through in an hour: so many steps share a property.
 STOPS_MAX = 5
+#: What the request of step 0 is about; step n is about n fen more.
+ASKED_FEN = 60_000
 
 
 def top_up(tenant_id: int, supply_account_id: int, step: int) -> int:
@@ -61,7 +68,21 @@ def stop(tenant_id: int, supply_account_id: int, step: int) -> str:
         return order_stop(session, actor=Actor.user(7), **asked).verdict
 
 
-DEEDS = {"top_up": top_up, "close": close, "stop": stop}
+def agree(tenant_id: int, finance_id: int, step: int) -> str:
+    """The finance officer agrees to the reversal of this step: the request of ¥600 and as many fen."""
+    with unit_of_work(tenant_id) as session:
+        row = session.scalars(select(Approval).where(Approval.amount == ASKED_FEN + step)).one()
+        done = approve(
+            session,
+            public_id=row.public_id,
+            by=Actor.user(finance_id),
+            seen=row.content_hash,
+            execute=executor(Desk(Path())),
+        )
+        return done.state
+
+
+DEEDS = {"top_up": top_up, "close": close, "stop": stop, "agree": agree}
 
 
 def die_at(step: int) -> list[int]:
