@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from app.kernel.clock import wall_now
 from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
+from app.permissions.approval_models import Approval
 from app.permissions.models import Grant, OwnRole, SecurityPolicy, User
 from app.permissions.policy import Permission, Role
 from app.permissions.service import load_scope
@@ -171,6 +172,20 @@ def test_a_grant_that_must_not_be_says_why_in_words(
     assert "money:topup:sell" not in page
 
 
+def test_a_role_of_headquarters_waits_for_another_administrator(visit: Visit, world: World, db: Database) -> None:
+    make_user(db, world, Role.GROUP_ADMINISTRATOR, world.headquarters_id)
+    _login, user_id = make_user(db, world, Role.READ_ONLY, world.property_id)
+    page, visitor = f"/people/{public(db, world, user_id)}", visit(world)
+    form = {"role": "group_auditor", "at": node(db, world, world.headquarters_id), "reason": "年度审计"}
+    assert visitor.post(f"{page}/grants", {**form, "reason": ""}, token_from=page).status_code == 422
+    assert visitor.post(f"{page}/grants", form, token_from=page).status_code == 303
+    assert "已提交审批" in visitor.text(page)
+    with unit_of_work(world.tenant_id, db=db) as session:
+        asked = session.scalars(select(Approval)).one()
+        assert (asked.deed, asked.content["role"], asked.reason) == ("role_change", "group_auditor", "年度审计")
+        assert session.scalars(select(Grant.role).where(Grant.user_id == user_id)).all() == ["read_only"]
+
+
 def test_a_manager_gives_nothing_beyond_their_own(visit: Visit, world: World, db: Database, cashier: str) -> None:
     form = {"role": "group_finance", "at": node(db, world, world.property_id)}
     visitor = visit(world, Role.PROPERTY_MANAGER)
@@ -295,6 +310,13 @@ def test_an_administrator_sees_what_a_cashier_sees_and_does_nothing(
     assert visitor.post("/security/password", {"old": "x"}, token_from="/counter").status_code == 403
     assert visitor.post("/view-as/end", token_from="/counter").status_code == 303
     assert "视角查看，" not in visitor.text("/people")
+    assert [deed for deed in deeds(db, world) if deed.startswith("user:view")] == ["user:view:begin", "user:view:end"]
+
+
+def test_signing_out_ends_the_view_and_says_so(visit: Visit, world: World, db: Database, cashier: str) -> None:
+    visitor = visit(world)
+    visitor.post(f"{cashier}/view-as", token_from=cashier)
+    visitor.post("/sign-out", token_from="/counter")
     assert [deed for deed in deeds(db, world) if deed.startswith("user:view")] == ["user:view:begin", "user:view:end"]
 
 

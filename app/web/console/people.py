@@ -19,12 +19,13 @@ from app.permissions.people import access_person, add_person, enable_user, hand_
 from app.permissions.policy import Permission
 from app.permissions.service import disable_user, revoke_all
 from app.permissions.sessions import list_sessions
-from app.permissions.view_as import begin_view, end_view
+from app.permissions.view_as import begin_view
 from app.reports.people import grants_of, people_list, person_row
 from app.tenants.models import Node
 from app.tenants.phones import mask_phone
 from app.web.console.blueprint import console
 from app.web.console.passwords import link_address
+from app.web.console.sign_in import stop_viewing
 from app.web.guards import requires, signed_in, while_viewing
 from app.web.places import actor, operator
 from app.web.role_words import refusal_in_words, roles_to_choose
@@ -181,9 +182,7 @@ def view_as(public_id: uuid.UUID) -> ResponseReturnValue:
 @while_viewing
 def view_as_end() -> ResponseReturnValue:
     """Be oneself again; whoever is so already stays so."""
-    viewed = operator().found.view_as_user_id
-    if viewed is not None:
-        end_view(g.session, token=operator().token, user_id=viewed, by=actor())
+    stop_viewing()
     return redirect(url_for("console.home"), 303)
 
 

@@ -11,11 +11,12 @@ from app.permissions.policy import Permission
 from app.permissions.sessions import end_session, end_token
 from app.permissions.sign_in import SignInDelayed, SignInDone, SignInRefused
 from app.permissions.sign_in import sign_in as open_session
+from app.permissions.view_as import end_view
 from app.web.agents import agent
 from app.web.console.blueprint import console
 from app.web.console.sign_in_steps import enter
 from app.web.guards import public
-from app.web.places import local_address, operator
+from app.web.places import actor, local_address, operator
 from app.web.role_words import role_words
 from app.web.step_cookie import keep_step, party
 from app.web.words import LOCALES, THEMES, _, locale
@@ -70,9 +71,17 @@ def sign_in() -> ResponseReturnValue:
 def sign_out() -> ResponseReturnValue:
     """End the session on the server; the cookie is worth nothing afterwards."""
     if current_user.is_authenticated:
+        stop_viewing()
         end_session(g.session, token=operator().token)
     session.clear()
     return redirect(url_for("console.sign_in_page"))
+
+
+def stop_viewing() -> None:
+    """End looking through somebody else's eyes, and note that it ended."""
+    viewed = operator().found.view_as_user_id
+    if viewed is not None:
+        end_view(g.session, token=operator().token, user_id=viewed, by=actor())
 
 
 def leave_old_session() -> None:
