@@ -66,6 +66,8 @@ SHOTS = (
     Shot("entries", "/entries"),
     Shot("entry", "/entries", "table tbody a"),
     Shot("energy", "/energy"),
+    Shot("tokens", "/tokens"),
+    Shot("webhooks", "/webhooks"),
     Shot("audit-log", "/audit"),
     Shot("audit-record", "/audit", "table tbody a"),
     Shot("people", "/people"),
