@@ -9,7 +9,7 @@ from app.kernel.unit_of_work import unit_of_work
 from app.tenants.models import AuditRecord
 
 #: Tables that the transaction touched, rolled-back savepoints included; and whether a row of its own is to be seen there.
-_TOUCHED = "SELECT relname FROM pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd > 0"
+_TOUCHED = "SELECT relname FROM pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd > 0 AND has_table_privilege(relid, 'SELECT')"
 _OWN = "SELECT 1 FROM {} WHERE pg_xact_status(xmin::text::xid8) = 'in progress' LIMIT 1"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
