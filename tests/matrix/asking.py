@@ -52,9 +52,16 @@ def _value(town: Town, route: Route, part: str, guest: Guest, place: str) -> Any
 
 def form_of(town: Town, route: Route, place: str) -> dict[str, Any]:
     """What a harmless form of the route says besides nothing: public ids of the place where it asks for one."""
-    return {
-        name: town.public_id(place) if said == A_PLACE else said for name, said in FORMS.get(route.name, {}).items()
-    }
+    return _with_place(town, FORMS.get(route.name, {}), place)
+
+
+def good_form(town: Town, route: Route) -> dict[str, Any]:
+    """A form of the route that is taken, at the property; empty where the table holds none."""
+    return _with_place(town, GOOD_FORMS.get(route.name, {}), OWN)
+
+
+def _with_place(town: Town, form: Mapping[str, str], place: str) -> dict[str, Any]:
+    return {name: town.public_id(place) if said == A_PLACE else said for name, said in form.items()}
 
 
 def masked(page: str) -> str:

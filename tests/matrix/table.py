@@ -131,6 +131,7 @@ EXAMPLES: Mapping[str, Example] = {
     "/gateways/<uuid:public_id>": at(Gateway.public_id),
     "/limits/<deed>": fixed("reversal", missing="no_such_deed"),
     "/limits/<deed>/<role>": fixed("property_manager", missing="no_such_role"),
+    "/emergency/<uuid:public_id>": at(SupplyAccount.public_id),
     "/given/<uuid:public_id>": at(MoneyGiven.public_id),
     "/meters/<uuid:public_id>": at(Meter.public_id),
     "/people/<uuid:public_id>": Example(_person),
@@ -159,6 +160,24 @@ FORMS: Mapping[str, Mapping[str, str]] = {
     "POST /roles/new": {"from": "cashier"},
     "POST /tokens": {"place": A_PLACE},
     "POST /webhooks": {"place": A_PLACE},
+}
+#: Forms that are taken: what tells "ignored" from "refused for another reason".
+GOOD_FORMS: Mapping[str, Mapping[str, str]] = {
+    "POST /counter/<uuid:public_id>": {"amount": "50", "channel": "cash", "key": "matrix"},
+    "POST /accounts/<uuid:public_id>/supply": {"deed": "restore"},
+    "POST /cases/<int:case_id>/settle": {"reason": "现场核对"},
+    "POST /plans": {"name": "商业", "price": "0.9", "effective_from": "2026-08-01T00:00"},
+    "POST /plans/<uuid:public_id>/versions": {
+        "price": "0.57",
+        "effective_from": "2026-08-01T00:00",
+        "deed": "publish",
+    },
+    "POST /people/new": {"login": "newcomer.matrix", "name": "新同事", "role": "read_only", "at": A_PLACE},
+    "POST /people/<uuid:public_id>": {"name": "改名"},
+    "POST /roles/new": {"from": "read_only", "name": "看表", "permissions": "meter:meter:read"},
+    "POST /tokens": {"place": A_PLACE, "name": "抄表系统", "permissions": "reading:import:load", "days": "30"},
+    "POST /counter-pcs": {"property": A_PLACE, "name": "一号柜台"},
+    "POST /preferences": {"locale": "zh"},
 }
 #: What an address must say besides.
 QUERIES: Mapping[str, str] = {"GET /roles/new": "?from=cashier"}

@@ -30,7 +30,7 @@ from app.kernel.crypto import directory_digest
 from app.kernel.db import Database, database
 from app.kernel.unit_of_work import unit_of_work
 from app.permissions.factor_models import CounterPc, UserFactor
-from app.permissions.models import ApiToken, User
+from app.permissions.models import ApiToken, Grant, User
 from app.permissions.policy import ROLES, Permission, Role
 from app.permissions.sessions import begin_session
 from app.tenants import directory
@@ -40,6 +40,7 @@ from tests.factories.history import bring_online, close_days, pay, read_hourly, 
 from tests.factories.people import person
 from tests.factories.world import World, build_sibling, build_world, unique
 from tests.matrix.canaries import mark_everything
+from tests.matrix.headers import faults_of
 from tests.matrix.planting import plant
 from tests.web.conftest import settings_for
 
@@ -55,7 +56,8 @@ REHEARSAL = "X-Rehearsal"
 TOUCHED = "SELECT relname FROM pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER BY relname"
 USED = re.compile(r"UPDATE (user_sessions SET seen_at=|api_tokens SET last_used)")
 #: Settings without which some pages have nothing to say.
-TOLD = {"PUBLIC_URL": "http://localhost"}
+TOLD = {"PUBLIC_URL": "https://localhost", "TLS": "1"}
+HOME, COOKIE = "https://localhost", "__Host-tallyhouse"
 #: When the second factor of a session was shown, from now: a run takes longer than a factor stays fresh.
 FRESH, STALE = timedelta(hours=12), timedelta(hours=-1)
 
@@ -113,6 +115,19 @@ class Town:
         with unit_of_work(world.tenant_id, db=self.db) as session:
             return str(session.scalars(select(Node.public_id).where(Node.id == world.property_id)).one())
 
+    def foreign_ids(self, place: str) -> list[str]:
+        """Public ids and numbers of things of a place, for forms that ask for one."""
+        world = self.worlds[place]
+        with unit_of_work(world.tenant_id, db=self.db) as session:
+            queries = [
+                select(SupplyAccount.public_id).where(SupplyAccount.property_id == world.property_id),
+                select(User.public_id).where(
+                    User.id.in_(select(Grant.user_id).where(Grant.node_id == world.property_id))
+                ),
+            ]
+            named = [str(session.scalars(query.limit(1)).first()) for query in queries]
+        return [*named, str(world.property_id), str(world.supply_account_ids[0]), str(world.meter_ids[0])]
+
     def again(self, guest: Guest) -> Guest:
         """The same guest in a new session, for what ends sessions."""
         if guest.role is None:
@@ -126,7 +141,7 @@ class Town:
         """A browser of the guest's, signed in."""
         client = self.app.test_client()
         if guest.cookie:
-            client.set_cookie("tallyhouse", guest.cookie)
+            client.set_cookie(COOKIE, guest.cookie)
         return client
 
     def ask(self, guest: Guest, method: str, address: str, **options: Any) -> Any:
@@ -142,7 +157,11 @@ class Town:
                 options["data"] = {"csrf_token": guest.form_token} | options["data"]
             else:
                 headers.setdefault("X-CSRFToken", guest.form_token)
-        return self.client(guest).open(address, method=method, headers=headers, **options)
+        headers.setdefault("Referer", HOME)
+        answer = self.client(guest).open(address, method=method, headers=headers, base_url=HOME, **options)
+        broken = faults_of(answer, static=address.startswith("/static/"))
+        assert not broken, f"{method} {address} by {guest.name} ({answer.status_code}): {broken}"
+        return answer
 
     @contextmanager
     def writes(self) -> Iterator[list[str]]:
@@ -307,11 +326,11 @@ def _browser(town: Town, token: str | None) -> tuple[str, str]:
     """The cookie of a signed-in browser, and a token for its forms."""
     raw = secrets.token_hex(20)
     client = town.app.test_client()
-    with client.session_transaction() as browser:
+    with client.session_transaction(base_url=HOME) as browser:
         browser["csrf_token"] = raw
         if token:
             browser.update({"_user_id": token, "_fresh": True})
-    cookie = client.get_cookie("tallyhouse")
+    cookie = client.get_cookie(COOKIE)
     assert cookie is not None
     return cookie.value, URLSafeTimedSerializer(town.app.secret_key, salt="wtf-csrf-token").dumps(raw)
 
