@@ -283,5 +283,5 @@ def _add_headers(response: Response) -> Response:
     if current_app.config["TLS"]:
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
     if request.endpoint != "static":
-        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["Cache-Control"] = "no-store"  # also where a file sent brought a rule of its own
     return response
