@@ -5,8 +5,10 @@ in parallel count each other, and a flood of them cannot empty the connection po
 passwords are checked at once in a process, and who finds the queue full is told to come back.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
@@ -42,6 +44,7 @@ from app.tenants.models import Tenant
 FAILURES_WINDOW = timedelta(hours=1)
 KNOWN_ADDRESS_LASTS = KEPT
 TENANT_ID_MAX = 2**31 - 1
+NOBODY: Mapping[str, str] = MappingProxyType({})
 #: Seconds to wait after 0, 1, 2 … recent failures of a name: never more than five tries in a quarter of an
 #: hour.
 NAME_DELAYS_S = (0, 0, 0, 60, 300, 900)
@@ -102,9 +105,17 @@ class Visitor:
 
 
 def sign_in(
-    db: Database, *, login: str, password: str, address: str, agent: str = "", going: str | None = None
+    db: Database,
+    *,
+    login: str,
+    password: str,
+    address: str,
+    agent: str = "",
+    going: str | None = None,
+    known: Mapping[str, str] = NOBODY,
 ) -> SignInDone | FactorAsked:
-    """Open a session, or the step towards one, in transactions of its own; `going` is where to go afterwards.
+    """Open a session, or the step towards one, in transactions of its own; `going` is where to go afterwards and
+    `known` the number of this browser by person (`person_key`) for whom it is one they signed in with before.
 
     Raises SignInBusy, SignInDelayed, SignInRefused. Unknown names take the same way and the same time as known
     ones: their failures are counted in a tenant chosen by the name's digest, so that neither the answer nor the
@@ -113,7 +124,7 @@ def sign_in(
     name, visitor = plain_login(login), Visitor(address, agent)
     with hashing():
         tenant_id = tenant_or_stand_in(db, name)
-        user = _admit_try(db, tenant_id, name, address) if tenant_id else None
+        user = _admit_try(db, tenant_id, name, address, known) if tenant_id else None
         right = matches(user.password_hash if user else None, password)
     if tenant_id is None:
         raise SignInRefused()
@@ -190,6 +201,11 @@ def step_of(db: Database, *, token: str, purpose: str) -> tuple[int, SignInStep]
     tenant_id = _tenant_of_step(db, token)
     with unit_of_work(tenant_id, db=db) as session:
         return tenant_id, find_step(session, token=token, purpose=purpose)
+
+
+def person_key(tenant_id: int, user_id: int) -> str:
+    """How a browser's memory names a person."""
+    return f"{tenant_id}.{user_id}"
 
 
 def tenant_of(connection: Connection, *, kind: str, value: str) -> int | None:
@@ -286,14 +302,15 @@ def _step_and_user(session: Session, token: str, purpose: str) -> tuple[SignInSt
     return step, user
 
 
-def _admit_try(db: Database, tenant_id: int, login: str, address: str) -> User | None:
+def _admit_try(db: Database, tenant_id: int, login: str, address: str, known: Mapping[str, str]) -> User | None:
     """The person of a name, the try written down. Raises SignInDelayed."""
     user_id: int | None = None
     try:
         with unit_of_work(tenant_id, db=db) as session:
             user = session.scalar(select(User).where(User.login == login))
             user_id = user.id if user else None
-            _count_try(session, login=login, address=address, user=user)
+            number = known.get(person_key(tenant_id, user.id)) if user else None
+            _count_try(session, login=login, address=f"browser:{number}" if number else address, user=user)
             return user
     except SignInDelayed:
         _note_refusal(db, tenant_id, user_id, address, reason="delayed")
@@ -353,6 +370,8 @@ def _knows(session: Session, user: User | None, address: str) -> bool:
     """Whether the person has signed in from here before: strangers' failures must not keep its owner out."""
     if user is None:
         return False
+    if address.startswith("browser:"):
+        return True
     since = wall_now() - KNOWN_ADDRESS_LASTS
     before = select(UserSession.digest).where(
         UserSession.user_id == user.id, UserSession.address == address, UserSession.created_at > since

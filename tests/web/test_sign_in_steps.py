@@ -376,6 +376,32 @@ def test_the_log_tells_of_refusals_with_reason_and_address_and_without_what_was_
     assert manager not in kept
 
 
+def test_strangers_in_the_same_office_do_not_keep_somebody_waiting_at_their_own_browser(
+    app: Flask, db: Database, world: World, manager: str
+) -> None:
+    """One address for all: what is told apart is the browser, and the memory of one person is none of another's."""
+    own, stranger = Visitor(app.test_client()), Visitor(app.test_client())
+    type_password(own, manager)
+    own.post("/sign-out")
+    other, _id = make_user(db, world, Role.CASHIER, world.property_id)
+    type_password(stranger, other)
+    stranger.post("/sign-out")
+    wrong = {"login": manager, "password": "wrong"}
+    said = [stranger.post("/sign-in", wrong, token_from="/sign-in").status_code for _turn in range(6)]
+    assert said == [401] * 3 + [429] * 3
+    assert type_password(own, manager).status_code == 302
+    own.post("/sign-out")
+    said = [own.post("/sign-in", wrong, token_from="/sign-in").status_code for _turn in range(6)]
+    assert said == [401] * 3 + [429] * 3, "their own browser may not guess without end either"
+
+
+@pytest.mark.parametrize("value", ["", "x", "W10.x.y", "a" * 3000, "é", "%00", "{}"])
+def test_a_garbled_memory_of_a_browser_is_none(app: Flask, manager: str, value: str) -> None:
+    visitor = Visitor(app.test_client())
+    visitor.client.set_cookie("known", value)
+    assert type_password(visitor, manager).status_code == 302
+
+
 def test_a_delay_says_when_to_come_back(app: Flask, manager: str) -> None:
     visitor = Visitor(app.test_client())
     answers = [

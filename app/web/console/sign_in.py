@@ -16,6 +16,7 @@ from app.web.agents import agent
 from app.web.console.blueprint import console
 from app.web.console.sign_in_steps import enter
 from app.web.guards import public
+from app.web.known_browsers import known_here
 from app.web.places import actor, local_address, operator
 from app.web.role_words import role_words
 from app.web.step_cookie import keep_step, party
@@ -25,6 +26,7 @@ from app.web.words import LOCALES, THEMES, _, locale
 LANDINGS = (
     (Permission.OVERVIEW_GROUP_READ, "console.today"),
     (Permission.MONEY_TOPUP_SELL, "console.counter"),
+    (Permission.SUPPLY_EMERGENCY_GIVE, "console.emergency"),
     (Permission.PROPERTY_WALL_READ, "console.wall"),
     (Permission.METER_METER_READ, "console.devices"),
     (Permission.USER_ACCOUNT_READ, "console.people"),
@@ -52,7 +54,7 @@ def sign_in() -> ResponseReturnValue:
             raise SignInRefused()
         done = open_session(
             database(), login=login, password=request.form.get("password", ""), address=request.remote_addr or "",
-            agent=agent(), going=going,
+            agent=agent(), going=going, known=known_here(),
         )  # fmt: skip
     except (SignInRefused, SignInDelayed, SignInBusy) as refused:
         answer = make_response(_form(login, refused.message(locale())), refused.status)

@@ -28,6 +28,7 @@ from app.permissions.sign_in import (
 from app.permissions.steps import STEP_LASTS, StepOver, new_challenge
 from app.web.console.blueprint import console
 from app.web.guards import public
+from app.web.known_browsers import remember_browser
 from app.web.places import local_address
 from app.web.step_cookie import drop_step, party, step_token, visitor
 from app.web.words import _, locale
@@ -80,7 +81,8 @@ def enrol() -> ResponseReturnValue:
     except AppError as refused:
         return _enrol_form(refused)
     onward = enter(done, going).location or url_for("console.home")
-    return drop_step(make_response(render_template("sign_in_codes.html", codes=codes, onward=onward)))
+    page = make_response(render_template("sign_in_codes.html", codes=codes, onward=onward))
+    return drop_step(remember_browser(page, done))
 
 
 @console.post("/sign-in/passkey/options")
@@ -113,7 +115,8 @@ def enter(done: SignInDone, going: str | None) -> Response:
     """Give the browser its session, under a token nobody saw before, and go where the person wanted to go."""
     session.clear()
     session["_user_id"] = done.token
-    return drop_step(make_response(redirect(local_address(going) or url_for("console.home"))))
+    answer = make_response(redirect(local_address(going) or url_for("console.home")))
+    return drop_step(remember_browser(answer, done))
 
 
 def start_again(over: AppError) -> Response:
