@@ -51,6 +51,8 @@ _UNANNOUNCED = frozenset(
         Refusal.WEATHER_UNKNOWN,
         Refusal.CALENDAR_UNKNOWN,
         Refusal.DAY_LIMIT,
+        # Its usage may be over before its time.
+        Refusal.EMERGENCY_SUPPLY,
     }
 )
 #: A meter that refused, or a rehearsal: asked again a day later, not with every reading.

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.billing.alarms import tell_levels
 from app.billing.cutoff import OPEN_STATES, confirm_stop
+from app.billing.emergency_given import held_until
 from app.billing.low_balance import tell_customer
 from app.billing.models import Payment, Stop, SupplyAccount
 from app.billing.restore_policy import RestoreFacts, RestoreHow, RestoreVerdict, judge_restore
@@ -110,6 +112,9 @@ def lift(session: Session, *, stop: Stop) -> None:
     account = find_supply_account(session, supply_account_id=stop.supply_account_id)
     stop.state, stop.lifted_at = "lifted", business_now()
     tell_customer(session, account=account, kind="restored", message_key=f"stop:{stop.id}:restored")
+    if held_until(session, supply_account_id=account.id, now=business_now()) is not None:
+        # The wallet is as low as before: the gate looks at it every hour from now on, as nobody has paid.
+        tell_levels(session, [account.id])
 
 
 def relay_changed(session: Session, *, meter_id: int, relay_state: str) -> None:
@@ -198,6 +203,7 @@ def _judge(
         button_reachable=switch.mount.button_reachable,
         appliances_off=stop.appliances_off_at is not None,
         by_person=by_person,
+        emergency=held_until(session, supply_account_id=account.id, now=business_now()) is not None,
         safety_restores=_safety_restores(session, stop),
     )
     return judge_restore(facts)

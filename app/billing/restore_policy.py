@@ -77,6 +77,8 @@ class RestoreFacts:
     appliances_off: bool
     #: A member of staff orders it, having looked.
     by_person: bool = False
+    #: The duty officer holds stops for money off: light returns whatever the wallet says.
+    emergency: bool = False
     #: Automatic restores after safety trips in the last 24 hours.
     safety_restores: int = 0
 
@@ -119,7 +121,7 @@ def _held_back(facts: RestoreFacts) -> RestoreRefusal | None:
     if facts.basis is Basis.SAFETY and not facts.by_person and facts.safety_restores >= SAFETY_RESTORES_MAX:
         return RestoreRefusal.SAFETY_TOO_OFTEN
     about_money = facts.basis in {Basis.ZERO_STOP, Basis.ARREARS}
-    if about_money and not facts.by_person and pay_for_light_fen(facts):
+    if about_money and not facts.by_person and not facts.emergency and pay_for_light_fen(facts):
         return RestoreRefusal.BELOW_RESTORE
     return None
 

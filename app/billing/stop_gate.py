@@ -12,6 +12,7 @@ from sqlalchemy import exists, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from app.billing.alarms import alarm_policy
+from app.billing.emergency_given import held_until
 from app.billing.low_balance import notices_of, proofs_of
 from app.billing.models import Agreement, PlanAssignment, PriceVersion, StopFreeze, SupplyAccount
 from app.billing.plans import counts
@@ -100,6 +101,7 @@ def gather(
         protected=_protected(session, account, now, place.time_zone),
         bypassed=switch.mount.control == "bypassed",
         on_supply_account=switch.mount.supply_account_id is not None,
+        emergency_until=held_until(session, supply_account_id=account.id, now=now),
         phone_payment_up=PAYMENT_UP,
         window=window_rule(UsageClass(account.usage_class), zone),
         # No live weather source yet: fair in the demo's world, unknown and therefore refused in the real one.

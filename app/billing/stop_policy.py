@@ -1,6 +1,6 @@
 """The one gate before any stop of supply: pure checks in a fixed order over facts gathered under lock.
 
-    kill switch → legal basis → agreement → never tripped → window → weather → notice proof → balance
+    kill switch → legal basis → agreement → never tripped → emergency supply → window → weather → notice proof → balance
     → data → mass thresholds → live or dry run → valid until
 
 Nothing else may decide a stop: screens, API, imports and jobs all bring their facts here. Sources: Civil Code
@@ -87,6 +87,8 @@ class StopFacts:
     bypassed: bool
     on_supply_account: bool
     shared_riser: bool = False
+    #: Until when an emergency supply keeps stops away, unless its usage is over sooner; None when none does.
+    emergency_until: datetime | None = None
     phone_payment_up: bool
     window: WindowRule
     weather: Weather
@@ -223,6 +225,12 @@ def _never_tripped(facts: StopFacts) -> Iterator[Refusal]:
         yield Refusal.SHARED_RISER
 
 
+def _emergency_supply(facts: StopFacts) -> Iterator[Refusal]:
+    # Danger does not wait for a night's grace; works and debts do.
+    if facts.emergency_until is not None and facts.now < facts.emergency_until and facts.may_wait:
+        yield Refusal.EMERGENCY_SUPPLY
+
+
 def _window(facts: StopFacts) -> Iterator[Refusal]:
     if facts.automatic and not facts.phone_payment_up:
         yield Refusal.PAYMENT_DOWN
@@ -312,6 +320,7 @@ GATE: tuple[Callable[[StopFacts], Iterator[Refusal]], ...] = (
     _legal_basis,
     _agreement,
     _never_tripped,
+    _emergency_supply,
     _window,
     _weather,
     _notice_proof,

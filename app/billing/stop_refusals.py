@@ -21,6 +21,7 @@ class Refusal(StrEnum):
     BYPASSED = "bypassed"
     NOT_ON_SUPPLY_ACCOUNT = "not_on_supply_account"
     SHARED_RISER = "shared_riser"
+    EMERGENCY_SUPPLY = "emergency_supply"
     PAYMENT_DOWN = "payment_down"
     CALENDAR_UNKNOWN = "calendar_unknown"
     QUIET_DAY = "quiet_day"
@@ -94,6 +95,10 @@ SENTENCES: Mapping[Refusal, tuple[str, str]] = MappingProxyType(
         Refusal.SHARED_RISER: (
             "该水表位于共用立管，停水会影响邻户，不停供。请改为上门催缴。",
             "The meter is on a shared riser; a stop would reach neighbours. Visit instead.",
+        ),
+        Refusal.EMERGENCY_SUPPLY: (
+            "值班员已给予应急供电，到期或用量用完之前不停供。请提醒住户尽快充值。",
+            "The duty officer gave an emergency supply: no stop until its time or usage is over. Ask for a payment.",
         ),
         Refusal.PAYMENT_DOWN: (
             "手机缴费暂不可用，用户无法及时缴费，暂不停供。支付恢复后系统自动再次判断。",

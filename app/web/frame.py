@@ -132,6 +132,7 @@ def _navigation() -> list[Group]:
         (_("房间"), [
             (_("房态图"), "layout-grid", "console.wall", Permission.PROPERTY_WALL_READ),
             (_("用能户"), "users", "console.accounts", Permission.ACCOUNT_SUPPLY_READ),
+            (_("应急供电"), "bolt", "console.emergency", Permission.SUPPLY_EMERGENCY_GIVE),
             (_("客户"), "user", "console.customers", Permission.ACCOUNT_SUPPLY_READ),
         ]),
         (_("收费"), [

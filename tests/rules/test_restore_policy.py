@@ -53,6 +53,8 @@ CASES: list[tuple[str, dict[str, Any], RestoreHow, RestoreRefusal | None, int]] 
     ("short_and_shunt_trip", SHUNT | {"available_fen": -500}, NOTHING, R.BELOW_RESTORE, 500),
     ("arrears_a_fen_short", ARREARS | {"available_fen": -1}, NOTHING, R.BELOW_RESTORE, 1),
     ("staff_may_give_light_on_credit", BY_PERSON | {"available_fen": -500}, PERMIT, None, 0),
+    ("the_duty_officer_gives_light_on_credit", {"emergency": True, "available_fen": -500}, PERMIT, None, 0),
+    ("the_duty_officer_and_works", MANUAL | {"emergency": True}, NOTHING, R.PERSON_STOPPED, 0),
     ("stopped_by_hand_and_paid", MANUAL, NOTHING, R.PERSON_STOPPED, 0),
     ("stopped_by_hand_and_given_back", MANUAL | BY_PERSON, PERMIT, None, 0),
     ("stopped_by_hand_whatever_the_money", MANUAL | BY_PERSON | {"available_fen": -500}, PERMIT, None, 0),

@@ -81,6 +81,7 @@ FACTS = StopFacts(
 COMMERCIAL = {"usage_class": UsageClass.COMMERCIAL, "window": window_of(UsageClass.COMMERCIAL)}
 MANUAL = {"basis": Basis.MANUAL, "reason": "检修"}
 SAFETY = {"basis": Basis.SAFETY}
+NIGHT = {"emergency_until": NOON + timedelta(hours=1)}
 
 
 def only(kind: DebtKind) -> dict[str, Any]:
@@ -135,6 +136,11 @@ CASES: list[tuple[str, dict[str, Any], Refusal | None]] = [
     ("bypassed", {"bypassed": True}, R.BYPASSED),
     ("not_on_a_supply_account", {"on_supply_account": False}, R.NOT_ON_SUPPLY_ACCOUNT),
     ("shared_riser", {"shared_riser": True}, R.SHARED_RISER),
+    ("emergency_supply", NIGHT, R.EMERGENCY_SUPPLY),
+    ("emergency_supply_over", {"emergency_until": NOON}, None),
+    ("works_during_an_emergency_supply", MANUAL | NIGHT, R.EMERGENCY_SUPPLY),
+    ("danger_during_an_emergency_supply", SAFETY | NIGHT, None),
+    ("fire_during_an_emergency_supply", MANUAL | NIGHT | {"emergency": True}, None),
     ("payment_down", {"phone_payment_up": False}, R.PAYMENT_DOWN),
     ("works_while_payment_is_down", MANUAL | {"phone_payment_up": False}, None),
     ("before_eight", moved(t("07-02 07:59")), R.BEFORE_HOURS),
@@ -215,6 +221,7 @@ MENDING: list[tuple[Refusal, dict[str, Any]]] = [
     (R.BYPASSED, {"bypassed": False}),
     (R.NOT_ON_SUPPLY_ACCOUNT, {"on_supply_account": True}),
     (R.SHARED_RISER, {"shared_riser": False}),
+    (R.EMERGENCY_SUPPLY, {"emergency_until": None}),
     (R.PAYMENT_DOWN, {"phone_payment_up": True}),
     (R.AFTER_HOURS, {"now": NOON}),
     (R.WEATHER_UNKNOWN, {"weather": Weather.CLEAR}),
@@ -241,6 +248,7 @@ ALL_WRONG = replace(
     bypassed=True,
     on_supply_account=False,
     shared_riser=True,
+    emergency_until=t("07-02 11:00"),
     phone_payment_up=False,
     weather=Weather.UNKNOWN,
     notices=(),
