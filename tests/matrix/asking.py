@@ -2,12 +2,13 @@
 
 import random
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from app.kernel.unit_of_work import unit_of_work
 from tests.matrix.expected import examples_of
 from tests.matrix.routes import PUBLIC, Route
-from tests.matrix.table import A_PLACE, EXAMPLES, FORMS, OF_PERSON, PUBLIC_ARGUMENTS, QUERIES
+from tests.matrix.table import A_PLACE, EXAMPLES, FORMS, GOOD_FORMS, OF_PERSON, PUBLIC_ARGUMENTS, QUERIES
 from tests.matrix.town import AT_HEADQUARTERS, OWN, PLACES, Guest, Town
 
 _ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
