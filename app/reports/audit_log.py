@@ -113,12 +113,13 @@ _OF_FEW = _OF_ALL.replace("AND {conditions}", "AND r.property_id = ANY(:properti
 _RECORD = """
     SELECT r.tenant_id, r.id, r.at, r.wall_at, r.actor, r.address, r.deed, r.subject, r.property_id, r.reason, r.result,
            r.approval_id, r.before, r.after, r.facts, encode(r.row_hash, 'hex') AS row_hash, r.key_id, u.name AS person,
-           n.name AS property, sr.block_no, sb.sealed_at
+           n.name AS property, sr.block_no, sb.sealed_at, a.public_id::text AS approval
     FROM audit_records r
     LEFT JOIN users u ON u.tenant_id = r.tenant_id AND r.actor = 'user:' || u.id
     LEFT JOIN nodes n ON n.tenant_id = r.tenant_id AND n.id = r.property_id
     LEFT JOIN sealed_records sr ON sr.tenant_id = r.tenant_id AND sr.chain = 'audit' AND sr.record_id = r.id
     LEFT JOIN seal_blocks sb ON sb.tenant_id = sr.tenant_id AND sb.chain = sr.chain AND sb.block_no = sr.block_no
+    LEFT JOIN approvals a ON a.tenant_id = r.tenant_id AND a.id = r.approval_id
     WHERE r.tenant_id = :tenant AND r.id = :id {scope}
 """
 _PEOPLE = text("""

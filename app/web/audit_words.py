@@ -289,4 +289,4 @@ def _instant(said: str) -> str:
 
 def install_audit_words(app: Flask) -> None:
     """Add the filters to the templates."""
-    app.jinja_env.filters.update({f.__name__: f for f in (deed_words, result_words, subject_words)})
+    app.jinja_env.filters.update(audit_deed=deed_words, audit_result=result_words, audit_subject=subject_words)

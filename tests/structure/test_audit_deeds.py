@@ -29,8 +29,6 @@ NO_DEEDS = frozenset({"policy.py"})
 CHECKS = ("refuse_", "require_")
 #: Use-cases that are told who does it and leave no record: name → why.
 UNRECORDED: dict[str, str] = {}
-#: Deeds whose name is put together: file → names.
-PUT_TOGETHER = {"app/permissions/approvals.py": ("approval:request:approve", "approval:request:reject")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +126,6 @@ def deeds() -> dict[str, list[str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and DEED.fullmatch(node.value):
                 found.setdefault(node.value, set()).add(path.relative_to(ROOT).as_posix())
-    for where, names in PUT_TOGETHER.items():
-        for name in names:
-            found.setdefault(name, set()).add(where)
     return {deed: sorted(where) for deed, where in sorted(found.items())}
 
 

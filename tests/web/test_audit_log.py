@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from app.kernel.actor import Actor
 from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
+from app.permissions.approval_models import Approval
 from app.permissions.policy import Role
 from app.reports import audit_log
 from app.reports.audit_log import Wanted, each_record, records
@@ -155,8 +156,29 @@ def test_a_record_shows_the_difference_and_where_it_is_sealed_and_anchored(
     html = visitor.text(address)
     assert "第 1 个区块" in html
     assert "此服务器上还看不到锚点" not in html
+    assert "修改安全策略" in html
     assert re.search(r'日志保留天数</td>\s*<td class="flow"><del class="diff-was">180</del></td>', html)
     assert '<ins class="diff-became">400</ins>' in html
+
+
+def test_a_record_leads_to_the_approval_it_was_done_under(
+    visit: Visit, world: World, db: Database, business_clock: MovableClock
+) -> None:
+    visitor = visit(world, Role.GROUP_AUDITOR, at=world.headquarters_id)
+    now = business_clock.now()
+    with unit_of_work(world.tenant_id, db=db) as session:
+        approval = Approval(
+            deed="money:topup:reverse", node_id=world.property_id, subject="payments:1", content={}, content_hash=bytes(32),
+            amount=1, reason="错充", requested_by=visitor.user_id, requested_at=now,
+            expires_at=now + timedelta(hours=1),
+        )  # fmt: skip
+        session.add(approval)
+        session.flush()
+        number, address = approval.id, f"/approvals/{approval.public_id}"
+    under = leave(db, world, "money:topup:reverse", approval_id=number)
+    assert f'href="{address}"' in visitor.text(f"/audit/{under}")
+    gone = leave(db, world, "money:topup:reverse", approval_id=number + 1_000_000)
+    assert 'href="/approvals/' not in visitor.text(f"/audit/{gone}")
 
 
 def take(visitor: Visitor, **form: object) -> tuple[int, bytes, str]:

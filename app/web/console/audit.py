@@ -71,7 +71,6 @@ def audit_record(id_: int) -> ResponseReturnValue:
         changes=changes(found.before, found.after),
         facts=fact_rows(found.facts),
         anchored=_anchored(found),
-        approvals="console.approval" in current_app.view_functions,
     )
 
 
