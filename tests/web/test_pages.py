@@ -28,8 +28,9 @@ PAGES = (
     "/customers", "/customers?q=1234", "/unmaskings",
     "/meters", "/meters?online=0", "/readings/import", "/entries", "/entries?kind=top_up&day=2026-07-15", "/energy",
     "/energy?days=7", "/audit", "/audit?result=refused&words=x", "/people", "/roles", "/permissions",
-    "/permissions/money:topup:sell", "/plans", "/onboarding", "/security", "/search", "/properties", "/today/live",
-    "/deliveries/live", "/healthz", "/approvals", "/approvals?part=mine", "/approvals?part=ended",
+    "/permissions/money:topup:sell", "/plans", "/onboarding", "/security", "/tokens",
+    "/search", "/properties", "/today/live", "/deliveries/live", "/healthz", "/approvals",
+    "/approvals?part=mine", "/approvals?part=ended",
 )  # fmt: skip
 CHINESE = re.compile(r"[一-鿿]")
 
@@ -75,7 +76,7 @@ def addresses_of(db: Database, world: World, visitor: Visitor) -> Iterator[str]:
     """The addresses of lists and of one thing each."""
     yield from PAGES
     yield from ("/limits", "/limits/price_change/property_manager")
-    yield from ("/people/new", "/roles/new?from=cashier", "/security-policy")
+    yield from ("/people/new", "/roles/new?from=cashier", "/security-policy", "/webhooks")
     account, receipt = public_id(db, world), pay(db, world)
     yield from (f"/accounts/{account}", f"/accounts/{account}/live", f"/accounts/{account}/statement")
     yield from (f"/receipts/{receipt}", f"/receipts/{receipt}/progress")

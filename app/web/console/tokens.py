@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from app.kernel.clock import wall_now
 from app.kernel.errors import AppError, Invalid
-from app.permissions.models import ApiToken
+from app.permissions.models import ApiToken, User
 from app.permissions.policy import Permission, known
 from app.permissions.tokens import MACHINE_PERMISSIONS, NAME_MAX, issue_token, list_tokens, revoke_token
 from app.tenants.access import or_not_found, within
@@ -31,6 +31,7 @@ class TokenRow:
     token: ApiToken
     place: str
     may: list[str]
+    issuer: str
     #: good | expired | revoked.
     state: str
 
@@ -85,18 +86,25 @@ def _days(text: str) -> int:
     return int(text)
 
 
-def _row(token: ApiToken, words: dict[Permission, str]) -> TokenRow:
+def _row(token: ApiToken, words: dict[Permission, str], issuers: dict[str, str]) -> TokenRow:
     state = "revoked" if token.revoked_at else "good" if token.expires_at > wall_now() else "expired"
     may = [words[p] for p in sorted(known(token.permissions))]
-    return TokenRow(token, operator().nodes[token.node_id].name, may, state)
+    return TokenRow(token, operator().nodes[token.node_id].name, may, issuers.get(token.issued_by, _("系统")), state)
+
+
+def _issuers(found: list[ApiToken]) -> dict[str, str]:
+    """Names of those who issued these tokens, by how the audit log names them."""
+    ids = {int(t.issued_by.removeprefix("user:")) for t in found if t.issued_by.startswith("user:")}
+    return {f"user:{id_}": name for id_, name in g.session.execute(select(User.id, User.name).where(User.id.in_(ids)))}
 
 
 def _page(**context: object) -> str:
-    words = sentences()
+    words, found = sentences(), list_tokens(g.session, allowed=_nodes())
+    issuers = _issuers(found)
     given = {"raw": "", "typed": {}, "refused": None} | context
     return render_template(
         "console/tokens.html",
-        rows=[_row(token, words) for token in list_tokens(g.session, allowed=_nodes())],
+        rows=[_row(token, words, issuers) for token in found],
         places=node_choices(Permission.API_TOKEN_MANAGE),
         offered=[(p, words[p]) for p in sorted(MACHINE_PERMISSIONS)],
         lasts_days=LASTS_DAYS,
