@@ -12,19 +12,20 @@ from app.kernel.outbox import send_hints_to
 from app.meters import wake
 from app.settings import Settings
 from app.tenants.audit_keys import use_audit_keys
+from app.tenants.keys import store_of, use_key_store
 from app.web.api.openapi import blueprint as readings
 from app.web.api.sms import blueprint as sms
+from app.web.audit_words import install_audit_words
 from app.web.bodies import install_bodies
 from app.web.console import console
-from app.web.audit_words import install_audit_words
 from app.web.console.evidence import install_evidence
 from app.web.faults import install_faults
 from app.web.frame import install_frame
 from app.web.guards import install_guards
 from app.web.limits import install_limits
 from app.web.operators import install_operators
-from app.web.vocabulary import install_vocabulary
 from app.web.refusals import install_refusals
+from app.web.vocabulary import install_vocabulary
 from app.web.words import install_words
 
 #: Blueprints of machines: no session, no CSRF; each checks a signature or a token of its own.
@@ -33,10 +34,11 @@ MACHINES = (readings, sms)
 
 def install(app: Flask, settings: Settings) -> None:
     """Put everything a request needs on the application."""
+    install_logs(settings.log_level)
     open_database(settings.database_url, pool_max=int(settings.database_pool_max), pooler=settings.database_pooler)
     use_clock_file(settings.clock_file)
-    install_logs(settings.log_level)
     use_audit_keys(settings.audit_key, settings.audit_keys_old)
+    use_key_store(store_of(settings))
     table.install()
     send_hints_to(Transport(settings.redis_url).hint)
     wake.use_redis(settings.redis_url)
@@ -45,15 +47,15 @@ def install(app: Flask, settings: Settings) -> None:
     _believe_proxies(app, int(settings.trusted_proxies))
     install_limits(app, settings)
     install_bodies(app)
+    install_refusals(app)
     install_guards(app, settings)
     install_operators(app)
-    install_refusals(app)
     install_words(app)
     install_vocabulary(app)
     install_evidence(app)
+    install_audit_words(app)
     install_faults(app)
     install_frame(app)
-    install_audit_words(app)
     app.register_blueprint(console)
     for blueprint in MACHINES:
         app.register_blueprint(blueprint)
