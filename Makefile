@@ -10,7 +10,7 @@ UV_LOCK := $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11
 EXTERNAL := DATABASE_URL DATABASE_OWNER_URL REDIS_URL
 
 .PHONY: help setup run test test-long test-external lint format story screenshots db-citus-sql lock \
-	bench-ledger bench-rating bench-ingest bench-trip bench-pages bench-memory bench-signin
+	bench-ledger bench-rating bench-ingest bench-trip bench-pages bench-memory bench-signin bench-rotation bench-limits
 
 help:  ## print this
 	@grep -hE '^[a-z][a-z-]*:.*  ## ' $(MAKEFILE_LIST) | awk -F':.*  ## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -73,11 +73,17 @@ bench-pages: setup  ## server time and queries of the large pages
 bench-signin: setup  ## sign-ins per second, and other pages during a flood of them
 	@$(WITHIN) --var var/bench -- $(PYTHON) bench/signin.py
 
+bench-limits: setup  ## one group at ten times its limit, and what its neighbour feels (SECONDS=300 for the full size)
+	@$(WITHIN) --var var/bench -- $(PYTHON) bench/limits.py
+
+bench-rotation: setup  ## changing a data key of 100,000 fields under readers (FIELDS=1000000 for the full size)
+	@$(WITHIN) --var var/bench -- $(PYTHON) bench/rotation.py
+
 bench-memory: setup  ## the whole product of `make run`, idle
 	@$(PYTHON) bench/memory.py
 
 lock:  ## write the locked requirements and package-lock.json anew
 	@tools/bootstrap.sh
-	@for name in requirements requirements-embedded requirements-dev requirements-node; do \
+	@for name in requirements requirements-embedded requirements-dev requirements-node requirements-pkcs11; do \
 		$(UV_LOCK) $$name.in -o $$name.txt; done
 	@npm install --package-lock-only --silent
