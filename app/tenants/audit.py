@@ -25,6 +25,9 @@ _INSERT = """
             %(before)s, %(after)s, %(reason)s, %(approval_id)s, %(facts)s, %(result)s, %(row_hash)s, %(key_id)s)
 """
 
+#: As many characters of a reason as the log keeps; what asks for one may ask for less.
+REASON_MAX = 200
+
 
 def record(
     session: Session,
@@ -57,7 +60,7 @@ def record(
         "property_id": property_id,
         "before": _plain(before),
         "after": _plain(after),
-        "reason": reason,
+        "reason": reason and reason[:REASON_MAX],
         "approval_id": approval_id,
         "facts": _plain(facts or {}),
         "result": result,

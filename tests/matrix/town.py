@@ -158,7 +158,9 @@ class Town:
             else:
                 headers.setdefault("X-CSRFToken", guest.form_token)
         headers.setdefault("Referer", HOME)
-        answer = self.client(guest).open(address, method=method, headers=headers, base_url=HOME, **options)
+        answer = self.client(guest).open(
+            address, method=method, headers=headers, base_url=HOME, buffered=True, **options
+        )
         broken = faults_of(answer, static=address.startswith("/static/"))
         assert not broken, f"{method} {address} by {guest.name} ({answer.status_code}): {broken}"
         return answer
