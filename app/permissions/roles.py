@@ -112,7 +112,16 @@ def copy_role(session: Session, *, based_on: str, name: str, permissions: Collec
     return role
 
 
-def change_role(session: Session, *, role: OwnRole, name: str, permissions: Collection[str], by: Actor) -> None:
+def change_own_role(
+    session: Session,
+    *,
+    role: OwnRole,
+    name: str,
+    permissions: Collection[str],
+    by: Actor,
+    reason: str | None = None,
+    approval_id: int | None = None,
+) -> None:
     """Give a role another name or other permissions; the sessions of everybody who holds it end.
 
     Raises OwnRights, DutiesJoined, and as `_judged`.
@@ -125,7 +134,10 @@ def change_role(session: Session, *, role: OwnRole, name: str, permissions: Coll
     role.name, role.permissions, role.changed_at = called, wanted, wall_now()
     _refuse_joined_holders(session, holders, role)
     end_sessions(session, user_ids=holders)
-    _note(session, role, deed="user:role:change", by=by, before=before, after=_said(role), holders=len(holders))
+    audit.record(
+        session, deed="user:role:change", subject=f"own_roles:{role.id}", actor=by, before=before, after=_said(role),
+        reason=reason, approval_id=approval_id, facts={"holders": len(holders)},
+    )  # fmt: skip
 
 
 def withdraw_role_definition(session: Session, *, role: OwnRole, by: Actor) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import g
@@ -18,9 +19,10 @@ from app.kernel.errors import AppError
 from app.meters import sheet
 from app.permissions.approval_models import Approval
 from app.permissions.deeds import DEEDS, REACH_ABOVE, REACH_PROPERTY, Unit
-from app.permissions.policy import Role
+from app.permissions.policy import Permission, Role
 from app.reports.approvals import node_name, own_role_names, plan_facts, sale_facts, user_name
 from app.web.giving_words import tell_giving
+from app.web.permission_words import sentences
 from app.web.role_words import role_words
 from app.web.vocabulary import channel_words
 from app.web.words import _, count, kwh, locale, moment, ngettext, price, yuan
@@ -204,6 +206,8 @@ def _file_facts(row: Approval) -> list[tuple[str, str]]:
 
 def _role(row: Approval, _var: Path) -> Told:
     said = row.content
+    if "own_role" in said:
+        return _wider_role(said)
     person, role, node = (
         user_name(g.session, said["user_id"]),
         role_named(said["role"]),
@@ -217,6 +221,18 @@ def _role(row: Approval, _var: Path) -> Told:
         change = Change(role, _("有"), _("没有"))
     until = moment(datetime.fromisoformat(said["ends_at"])) if said["ends_at"] else _("长期")
     return Told(words, [(_("有效期至"), until)] if said["give"] else [], [change])
+
+
+def _wider_role(said: Mapping[str, Any]) -> Told:
+    """What everybody who holds an own role would hold from now on."""
+    words, before, after = sentences(), set(said["before"]), set(said["permissions"])
+    changes = [Change(words[Permission(name)], _("没有"), _("有")) for name in sorted(after - before)]
+    changes += [
+        Change(words[Permission(name)], _("有"), _("没有"))
+        for name in sorted(before - after)
+        if name in set(Permission)
+    ]
+    return Told(_("修改角色“%(name)s”：所有持有者立即按新的权限执行。", name=said["name"]), [], changes)
 
 
 def _giving(row: Approval, _var: Path) -> Told:

@@ -27,6 +27,7 @@ from app.permissions.approvals import ApprovalNeeded, ApprovalOwn, request_appro
 from app.permissions.models import Grant, User
 from app.permissions.policy import Role
 from app.permissions.reach import OwnRights
+from app.permissions.roles import copy_role, find_role
 from app.tenants.kept_files import KEPT_S, hold_file, keep_file, kept_file, sweep_files
 from app.tenants.models import AuditRecord
 from tests.factories.people import person
@@ -304,6 +305,34 @@ def test_who_is_alone_at_headquarters_appoints_alone_and_nobody_their_own_role(w
     second = person(db, world, Role.GROUP_ADMINISTRATOR, at=top)
     with unit_of_work(world.tenant_id) as session:
         role(world, people["admin"], second, node_id=top)(session)
+
+
+def edit(session, who, code, permissions):
+    approved.edit_role(session, role=find_role(session, code=code), name="夜班收费", permissions=permissions, by=who)
+
+
+def test_widening_a_role_that_people_hold_takes_two_and_narrowing_it_one(world, people, db):
+    other = person(db, world, Role.GROUP_ADMINISTRATOR, at=world.headquarters_id)
+    holder = person(db, world, Role.READ_ONLY)
+    with unit_of_work(world.tenant_id) as session:
+        made = copy_role(
+            session, based_on="read_only", name="夜班收费", permissions=["account:supply:read"], by=people["admin"]
+        )
+        code, wide = made.code, ["account:supply:read", "audit:log:read"]
+        edit(session, people["admin"], code, wide)
+        session.add(Grant(user_id=holder.ref, role=code, node_id=world.property_id))
+    with unit_of_work(world.tenant_id) as session:
+        edit(session, people["admin"], code, ["account:supply:read"])
+    waiting = file_request(world, people["admin"], lambda session: edit(session, people["admin"], code, wide))
+    with unit_of_work(world.tenant_id) as session:
+        assert find_role(session, code=code).permissions == ["account:supply:read"]
+    say_yes(world, waiting, other)
+    with unit_of_work(world.tenant_id) as session:
+        assert find_role(session, code=code).permissions == wide
+        note = session.scalars(
+            select(AuditRecord).where(AuditRecord.deed == "user:role:change").order_by(AuditRecord.id.desc()).limit(1)
+        ).one()
+        assert note.approval_id is not None
 
 
 def test_publishing_by_a_process_of_the_product_knows_no_limit(world, people, business_clock):

@@ -22,7 +22,7 @@ from app.permissions.roles import (
     RoleEmpty,
     RoleNameMissing,
     RoleNameTaken,
-    change_role,
+    change_own_role,
     copy_role,
     find_role,
     own_roles,
@@ -109,9 +109,9 @@ def test_a_change_of_a_role_reaches_its_holders_and_ends_their_sessions(
     role = copy_role(session, based_on="cashier", name="查询", permissions=READER, by=by(boss))
     person, other = make(session, world, role.code), make(session, world, Role.CASHIER)
     versions = person.session_version, other.session_version
-    change_role(session, role=role, name="查询", permissions=READER, by=by(boss))
+    change_own_role(session, role=role, name="查询", permissions=READER, by=by(boss))
     assert person.session_version == versions[0]
-    change_role(session, role=role, name="抄表查询", permissions=[Permission.METER_METER_READ], by=by(boss))
+    change_own_role(session, role=role, name="抄表查询", permissions=[Permission.METER_METER_READ], by=by(boss))
     session.refresh(person)
     assert (person.session_version, other.session_version) == (versions[0] + 1, versions[1])
     assert load_scope(session, user_id=person.id).permissions == {Permission.METER_METER_READ}
@@ -160,7 +160,7 @@ def test_two_roles_have_two_names(session: Session, boss: User) -> None:
     copy_role(session, based_on="cashier", name="查询", permissions=READER, by=by(boss))
     other = copy_role(session, based_on="cashier", name="查询二", permissions=READER, by=by(boss))
     with pytest.raises(RoleNameTaken):
-        change_role(session, role=other, name="查询", permissions=READER, by=by(boss))
+        change_own_role(session, role=other, name="查询", permissions=READER, by=by(boss))
 
 
 def test_nobody_puts_into_a_role_what_they_do_not_hold_nor_changes_a_role_they_hold(
@@ -173,13 +173,13 @@ def test_nobody_puts_into_a_role_what_they_do_not_hold_nor_changes_a_role_they_h
     with pytest.raises(RightsBeyondYours):
         copy_role(session, based_on="cashier", name="x", permissions=["money:refund:give"], by=by(editor))
     with pytest.raises(OwnRights):
-        change_role(session, role=editor_of_roles, name="y", permissions=READER, by=by(editor))
+        change_own_role(session, role=editor_of_roles, name="y", permissions=READER, by=by(editor))
     with pytest.raises(OwnRights):
         withdraw_role_definition(session, role=editor_of_roles, by=by(editor))
     richer = copy_role(session, based_on="cashier", name="退款", permissions=["money:refund:give"], by=by(boss))
-    change_role(session, role=richer, name="退款", permissions=["money:refund:give", *READER], by=by(editor))
+    change_own_role(session, role=richer, name="退款", permissions=["money:refund:give", *READER], by=by(editor))
     with pytest.raises(RightsBeyondYours):
-        change_role(session, role=richer, name="退款", permissions=READER, by=by(editor))
+        change_own_role(session, role=richer, name="退款", permissions=READER, by=by(editor))
 
 
 def test_a_changed_role_may_not_join_in_one_hand_what_is_kept_apart(session: Session, world: World, boss: User) -> None:
@@ -187,7 +187,7 @@ def test_a_changed_role_may_not_join_in_one_hand_what_is_kept_apart(session: Ses
     cashier = make(session, world, Role.CASHIER)
     grant_role(session, user=cashier, role=role.code, node_id=world.property_id, by=by(boss))
     with pytest.raises(DutiesJoined):
-        change_role(session, role=role, name="查询", permissions=[*READER, "money:refund:give"], by=by(boss))
+        change_own_role(session, role=role, name="查询", permissions=[*READER, "money:refund:give"], by=by(boss))
 
 
 # --- grants ---

@@ -21,6 +21,7 @@ BEHIND = {
     "load": "import_readings",
     "grant_role": "change_role",
     "withdraw_role": "change_role",
+    "change_own_role": "edit_role",
     "redeem": "the deed itself, through its gate",
 }
 #: Names too common to be refused by themselves: only as an attribute of this module, or imported from it.

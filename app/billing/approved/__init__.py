@@ -20,7 +20,7 @@ from app.billing.approved.opening import ImportTakenAlready, open_property, open
 from app.billing.approved.price import change_price, change_price_again
 from app.billing.approved.readings import SeveralProperties, import_readings, import_readings_again
 from app.billing.approved.reversal import reverse_again, reverse_sale
-from app.billing.approved.role import change_role, change_role_again
+from app.billing.approved.role import change_role, change_role_again, edit_role
 from app.kernel.actor import Actor
 from app.permissions.approval_models import Approval
 from app.permissions.approvals import Execute
@@ -28,8 +28,8 @@ from app.permissions.models import User
 
 __all__ = [
     "AGAIN", "Desk", "FileNotKept", "ImportTakenAlready", "SeveralProperties", "change_price", "change_role",
-    "executor", "file_of", "gated", "give_adjustment", "give_refund", "give_waiver", "import_readings", "open_property",
-    "reverse_sale", "take_back",
+    "edit_role", "executor", "file_of", "gated", "give_adjustment", "give_refund", "give_waiver", "import_readings",
+    "open_property", "reverse_sale", "take_back",
 ]  # fmt: skip
 
 Again = Callable[[Session, Approval, Actor, Desk], str]

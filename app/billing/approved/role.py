@@ -1,5 +1,6 @@
-"""Granting a role and taking it back: the amount is how far the role reaches."""
+"""Granting a role, taking it back, and widening one that people hold: the amount is how far the role reaches."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,9 @@ from app.kernel.actor import Actor
 from app.permissions.approval_models import Approval
 from app.permissions.approvals import Wish
 from app.permissions.deeds import REACH_ABOVE, REACH_OWN, REACH_PROPERTY
-from app.permissions.models import User
+from app.permissions.held import load_tree
+from app.permissions.models import OwnRole, User
+from app.permissions.roles import change_own_role, find_role, holders_of
 from app.permissions.service import grant_role, withdraw_role
 from app.tenants.access import or_not_found
 from app.tenants.models import Node
@@ -53,6 +56,41 @@ def change_role(
     gated(session, wish=wish, by=by, approval_id=approval_id, deed=deed)
 
 
+def edit_role(
+    session: Session,
+    *,
+    role: OwnRole,
+    name: str,
+    permissions: Collection[str],
+    by: Actor,
+    reason: str | None = None,
+    approval_id: int | None = None,
+) -> None:
+    """Change a role of the group's own. To widen what people hold already is to give it to them: a second person decides.
+
+    Another name, fewer permissions, or a role that nobody holds need nobody else. Raises as `gated` and
+    `change_own_role`.
+    """
+
+    def deed() -> None:
+        change_own_role(
+            session, role=role, name=name, permissions=permissions, by=by, reason=reason, approval_id=approval_id
+        )
+
+    holders = holders_of(session, code=role.code)
+    if not holders or set(permissions) <= set(role.permissions):
+        return deed()
+    content = {
+        "own_role": role.code,
+        "name": name,
+        "before": list(role.permissions),
+        "permissions": sorted(permissions),
+    }
+    top = load_tree(session).roots[0]
+    wish = Wish("role_change", top, f"own_roles:{role.id}", REACH_ABOVE, content, concerned=frozenset(holders))
+    return gated(session, wish=wish, by=by, approval_id=approval_id, deed=deed)
+
+
 def _reach(session: Session, user: User, node_id: int, by: Actor) -> int:
     if str(by) == f"user:{user.id}":
         return REACH_OWN
@@ -63,6 +101,13 @@ def _reach(session: Session, user: User, node_id: int, by: Actor) -> int:
 def change_role_again(session: Session, row: Approval, by: Actor, _desk: Desk) -> str:
     """Carry a request out."""
     said = row.content
+    if "own_role" in said:
+        role = find_role(session, code=said["own_role"])
+        edit_role(
+            session, role=role, name=said["name"], permissions=said["permissions"], by=by, reason=row.reason,
+            approval_id=row.id,
+        )  # fmt: skip
+        return row.subject
     user = or_not_found(session.get(User, (row.tenant_id, said["user_id"])))
     until = datetime.fromisoformat(said["ends_at"]) if said["ends_at"] else None
     change_role(

@@ -5,10 +5,12 @@ from typing import Any
 from flask import flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from app.billing.approved import edit_role
 from app.kernel.errors import AppError, NotFound
+from app.permissions.approvals import ApprovalNeeded
 from app.permissions.models import OwnRole
 from app.permissions.policy import PLATFORM_ONLY, ROLES, SELLING, Permission, Role, known
-from app.permissions.roles import change_role, copy_role, find_role, own_roles, withdraw_role_definition
+from app.permissions.roles import copy_role, find_role, own_roles, withdraw_role_definition
 from app.permissions.security_policies import (
     BOUNDS,
     Asked,
@@ -18,6 +20,7 @@ from app.permissions.security_policies import (
 )
 from app.reports.people import Holder, holders
 from app.web.console.blueprint import console
+from app.web.console.waiting import ask
 from app.web.guards import factor_facts, requires
 from app.web.permission_words import apart_in_words, by_area
 from app.web.places import actor, operator
@@ -74,7 +77,9 @@ def role_change(code: str) -> ResponseReturnValue:
     found, name, ticked = find_role(g.session, code=code), request.form.get("name", ""), _ticked()
     try:
         with g.session.begin_nested():
-            change_role(g.session, role=found, name=name, permissions=ticked, by=actor())
+            edit_role(g.session, role=found, name=name, permissions=ticked, by=actor())
+    except ApprovalNeeded as above:
+        return ask(above, reason=request.form.get("reason", "").strip() or _("扩大已授予角色的权限"))
     except AppError as refused:
         g.session.refresh(found)
         return _role_page(found, Role(found.based_on), name, ticked, refusal_in_words(refused)), refused.status
