@@ -1,5 +1,6 @@
 """`tallyhouse keys`: change a group's data key while everybody works, and the key that wraps all of them."""
 
+import sys
 from datetime import UTC
 
 import click
@@ -8,6 +9,7 @@ from app.cli.groups import in_group
 from app.cli.ledger import tenants_of
 from app.cli.surroundings import here
 from app.kernel.actor import Actor
+from app.kernel.crypto import CipherBroken
 from app.kernel.unit_of_work import unit_of_work
 from app.tenants.keys import key_store, wrapped_keys
 from app.tenants.models import TenantKey
@@ -77,9 +79,14 @@ def rotate(group_id: int, reason: str, digests: bool) -> None:
 
 @keys.command()
 def rewrap() -> None:
-    """Wrap the data keys of all groups under today's key-encryption key."""
-    total = 0
-    for tenant_id, _ in tenants_of(here().database):
-        with in_group(tenant_id) as session:
-            total += rewrap_keys(session, by=OPERATOR)
-    click.echo(f"{total} data keys wrapped anew under {key_store().key_id}; earlier keys are no longer needed for them")
+    """Wrap the data keys of all groups under today's key-encryption key; exit 1 when one does not open."""
+    total, closed = 0, 0
+    for tenant_id, name in tenants_of(here().database):
+        try:
+            with unit_of_work(tenant_id) as session:
+                total += rewrap_keys(session, by=OPERATOR)
+        except CipherBroken:
+            closed += 1
+            click.echo(f"group {tenant_id} {name}: its data key opens with none of the keys given")
+    click.echo(f"{total} data keys wrapped anew under {key_store().key_id}")
+    sys.exit(1 if closed else 0)
