@@ -22,6 +22,7 @@ from app.permissions.deeds import DEEDS, REACH_ABOVE, REACH_PROPERTY, Unit
 from app.permissions.policy import Permission, Role
 from app.reports.approvals import node_name, own_role_names, plan_facts, sale_facts, user_name
 from app.web.giving_words import tell_giving
+from app.web.mass_words import tell_mass
 from app.web.permission_words import sentences
 from app.web.role_words import role_words
 from app.web.vocabulary import channel_words
@@ -240,12 +241,18 @@ def _giving(row: Approval, _var: Path) -> Told:
     return Told(said, facts, [Change(*change) for change in changes])
 
 
+def _mass(row: Approval, _var: Path) -> Told:
+    said, columns, rows, total = tell_mass(row, ROWS_SHOWN)
+    return Told(said, columns=columns, rows=rows, total=total)
+
+
 Teller = Callable[[Approval, Path], Told]
 #: Deed → how its request is told.
 TELLERS: Mapping[str, Teller] = {
     "refund": _giving,
     "waiver": _giving,
     "adjustment": _giving,
+    "mass_control": _mass,
     "reversal": _reversal,
     "price_change": _price,
     "reading_correction": _readings,

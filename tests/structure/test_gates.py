@@ -15,6 +15,7 @@ BEHIND = {
     "make_refund": "give_refund",
     "make_waiver": "give_waiver",
     "make_adjustment": "give_adjustment",
+    "switch_many": "control_many",
     "undo_giving": "take_back",
     "publish_price": "change_price",
     "commit_import": "open_property",

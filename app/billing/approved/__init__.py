@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.billing.approved.gate import Desk, FileNotKept, file_of, gated
 from app.billing.approved.giving import give_adjustment, give_again, give_refund, give_waiver, take_back
+from app.billing.approved.mass import control_again, control_many
 from app.billing.approved.opening import ImportTakenAlready, open_property, open_property_again
 from app.billing.approved.price import change_price, change_price_again
 from app.billing.approved.readings import SeveralProperties, import_readings, import_readings_again
@@ -28,8 +29,8 @@ from app.permissions.models import User
 
 __all__ = [
     "AGAIN", "Desk", "FileNotKept", "ImportTakenAlready", "SeveralProperties", "change_price", "change_role",
-    "edit_role", "executor", "file_of", "gated", "give_adjustment", "give_refund", "give_waiver", "import_readings",
-    "open_property", "reverse_sale", "take_back",
+    "control_many", "edit_role", "executor", "file_of", "gated", "give_adjustment", "give_refund", "give_waiver",
+    "import_readings", "open_property", "reverse_sale", "take_back",
 ]  # fmt: skip
 
 Again = Callable[[Session, Approval, Actor, Desk], str]
@@ -40,6 +41,7 @@ AGAIN: Mapping[str, Again] = MappingProxyType(
         "waiver": give_again,
         "adjustment": give_again,
         "reversal": reverse_again,
+        "mass_control": control_again,
         "price_change": change_price_again,
         "reading_correction": import_readings_again,
         "opening_balance": open_property_again,
