@@ -35,7 +35,7 @@ def _whole(value: str) -> str:
 
 SEALED_COLUMNS = (
     SealedColumn("meters", "password_cipher", "password_cipher"),
-    SealedColumn("oidc_providers", "client_secret_cipher", "client_secret_cipher"),
+    SealedColumn("oidc_providers", "client_secret_cipher", "client_secret"),
     SealedColumn("parties", "bank_account_cipher", "bank_account"),
     SealedColumn("parties", "id_number_cipher", "id_number", (Digest("id_number_blind", "id_number", _whole),)),
     SealedColumn(

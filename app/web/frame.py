@@ -160,6 +160,7 @@ def _navigation() -> list[Group]:
             (_("安全策略"), "lock", "console.security_policy_page", Permission.USER_POLICY_EDIT),
             (_("审计日志"), "clipboard-list", "console.audit_log", Permission.AUDIT_LOG_READ),
             (_("查看完整号码"), "search", "console.unmaskings", Permission.AUDIT_LOG_READ),
+            (_("数据密钥"), "lock", "console.keys", Permission.PLATFORM_KEY_ROTATE),
             (_("API 令牌"), "plug-connected", "console.tokens", Permission.API_TOKEN_MANAGE),
             (_("事件推送"), "external-link", "console.webhooks_page", Permission.API_WEBHOOK_MANAGE),
         ]),

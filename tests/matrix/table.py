@@ -235,4 +235,7 @@ SEEN_BY_SOME: Mapping[str, str] = {
     "POST /security/sso/<uuid:public_id>/unbind": "nobody has bound a sign-in of the provider",
 }
 #: Pages of headquarters: how they answer a holder who holds the deed at one property only.
-HEADQUARTERS_PAGES: Mapping[str, frozenset[int]] = {}
+HEADQUARTERS_PAGES: Mapping[str, frozenset[int]] = {
+    "GET /keys": frozenset({403}),
+    "POST /keys/rotate": frozenset({403}),
+}
