@@ -8,7 +8,7 @@ import secrets
 import uuid
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.kernel.actor import Actor
@@ -135,6 +135,16 @@ def switch_on(session: Session, *, endpoint: WebhookEndpoint, by: Actor) -> None
         _note(session, endpoint, "enable", by, before=before)
 
 
+def remove_endpoint(session: Session, *, endpoint: WebhookEndpoint, by: Actor) -> None:
+    """Forget an endpoint with its deliveries; the audit log keeps what it was."""
+    audit.record(
+        session, deed="api:webhook:remove", subject=f"webhook_endpoints:{endpoint.id}", actor=by,
+        before=_facts(endpoint),
+    )  # fmt: skip
+    session.execute(delete(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint.id))
+    session.execute(delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint.id))
+
+
 def ping(session: Session, *, endpoint: WebhookEndpoint, by: Actor) -> WebhookDelivery:
     """Queue a test message. Raises WebhookDisabled."""
     if endpoint.disabled_at is not None:
@@ -170,6 +180,13 @@ def list_endpoints(session: Session, *, allowed: Collection[int]) -> Sequence[We
     """Endpoints of these nodes, oldest first."""
     query = select(WebhookEndpoint).where(within(WebhookEndpoint.node_id, allowed))
     return session.scalars(query.order_by(WebhookEndpoint.id)).all()
+
+
+def count_given_up(session: Session, *, allowed: Collection[int]) -> int:
+    """How many endpoints of these nodes were switched off by themselves and wait for a person."""
+    given_up = WebhookEndpoint.disabled_why.in_(("dead", "gone"))
+    query = select(func.count()).select_from(WebhookEndpoint).where(given_up, within(WebhookEndpoint.node_id, allowed))
+    return session.scalar(query) or 0
 
 
 def access_endpoint(session: Session, *, public_id: uuid.UUID, allowed: Collection[int]) -> WebhookEndpoint:

@@ -155,8 +155,14 @@ def _platform_deeds() -> dict[str, str]:
         "audit:log:retire": _("归档审计日志"),
         "audit:anchor:restore": _("登记数据库恢复"),
         "api:token:use": _("接口令牌使用被拒绝"),
+        "api:webhook:add": _("登记推送地址"),
+        "api:webhook:change": _("修改推送地址"),
+        "api:webhook:disable": _("停用推送地址"),
+        "api:webhook:enable": _("启用推送地址"),
         "api:webhook:ping": _("发送测试推送"),
+        "api:webhook:remove": _("移除推送地址"),
         "api:webhook:resend": _("重新推送"),
+        "api:webhook:rotate": _("更换推送签名密钥"),
     }
 
 

@@ -62,12 +62,16 @@ def test_a_test_message_is_logged_and_sent_again(registered: tuple[Visitor, str]
         session.execute(update(WebhookEndpoint).values(disabled_at=wall_now(), disabled_why="dead"))
     for address in (page, "/webhooks"):
         assert "已自动停用" in visitor.text(address)
+    assert "1 个推送地址已自动停用" in visitor.text("/")
     assert visitor.post(f"/webhooks/deliveries/{public_id}/again").status_code == 409
     assert visitor.post(f"{page}/ping").status_code == 409
     assert visitor.post(f"{page}/on").status_code == 303
     assert "已自动停用" not in visitor.text(page)
     assert visitor.post(f"{page}/off").status_code == 303
     assert "停用于" in visitor.text(page)
+    assert "推送地址已自动停用" not in visitor.text("/")
+    assert visitor.post(f"{page}/remove").status_code == 303
+    assert visitor.get(page).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,6 @@ def test_only_headquarters_has_these_pages_and_only_its_own(
     missing = stranger.get(f"/webhooks/{uuid4()}")
     theirs = stranger.get(page)
     assert (theirs.status_code, missing.status_code) == (404, 404)
-    for deed in ("", "/secret", "/on", "/off", "/ping"):
+    for deed in ("", "/secret", "/on", "/off", "/ping", "/remove"):
         assert stranger.post(page + deed, form(db, world)).status_code == 404
     assert stranger.post(f"/webhooks/deliveries/{uuid4()}/again").status_code == 404

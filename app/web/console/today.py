@@ -8,6 +8,7 @@ from flask_login import current_user
 
 from app.energy.series import usage_by_property
 from app.kernel.clock import business_now
+from app.notify.webhooks import count_given_up
 from app.permissions.policy import Permission
 from app.reports.charts import Chart, Series
 from app.reports.overview import collections_by_day, overview_figures, work_list
@@ -57,11 +58,17 @@ def _live(here: Place) -> dict[str, object]:
     figures, now = overview_figures(g.session, today=business_day(), **where), business_now()
     work = work_list(g.session, now=now, **where)
     low = {row.id: stop_outlook(row, now) for kind in work if kind.kind == "about_to_stop" for row in kind.rows}
-    return {"figures": figures, "work": work, "outlooks": low, "approvals": _approvals()}
+    return {"figures": figures, "work": work, "outlooks": low, "approvals": _approvals(), "deaf": _deaf()}
 
 
 def _approvals() -> int:
     return waiting_here() if current_user.may(Permission.APPROVAL_REQUEST_READ) else 0
+
+
+def _deaf() -> int:
+    """Endpoints of webhooks that were switched off because nobody answered."""
+    allowed = current_user.scope.nodes(Permission.API_WEBHOOK_MANAGE)
+    return count_given_up(g.session, allowed=allowed) if allowed else 0
 
 
 def _collections_chart(here: Place) -> Chart:

@@ -97,6 +97,15 @@ def webhook_on(public_id: Any) -> ResponseReturnValue:
     return _back(endpoint, _("已启用，等待中的推送会先发出。"))
 
 
+@console.post("/webhooks/<uuid:public_id>/remove")
+@requires(Permission.API_WEBHOOK_MANAGE, fresh_factor=True)
+def webhook_remove(public_id: Any) -> ResponseReturnValue:
+    """Forget it with its log. Raises NotFound."""
+    webhooks.remove_endpoint(g.session, endpoint=_access(public_id), by=actor())
+    flash(_("已移除推送地址。"), "good")
+    return redirect(url_for("console.webhooks_page"), 303)
+
+
 @console.post("/webhooks/<uuid:public_id>/ping")
 @requires(Permission.API_WEBHOOK_MANAGE)
 def webhook_ping(public_id: Any) -> ResponseReturnValue:
