@@ -61,6 +61,12 @@ class Route:
         """Names that the view's module reads from forms, addresses or files."""
         return sorted({name for source, name in _read_by(inspect.getmodule(self.view)) if source in sources})
 
+    def takes_files(self) -> bool:
+        """Whether the view's module reads files at all."""
+        return (
+            re.search(r"\buploaded\(|request\.files", inspect.getsource(inspect.getmodule(self.view) or re)) is not None
+        )
+
 
 @cache
 def _read_by(module: Any) -> frozenset[tuple[str, str]]:

@@ -56,7 +56,9 @@ REHEARSAL = "X-Rehearsal"
 TOUCHED = "SELECT relname FROM pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER BY relname"
 USED = re.compile(r"UPDATE (user_sessions SET seen_at=|api_tokens SET last_used)")
 #: Settings without which some pages have nothing to say.
-TOLD = {"PUBLIC_URL": "https://localhost", "TLS": "1"}
+TOLD = {"PUBLIC_URL": "https://localhost", "TLS": "1"} | dict.fromkeys(
+    ("LIMIT_TENANT", "LIMIT_USER", "LIMIT_TOKEN", "LIMIT_ADDRESS", "LIMIT_SIGN_IN", "LIMIT_EXPORT", "LIMIT_UNMASK"), ""
+)
 HOME, COOKIE = "https://localhost", "__Host-tallyhouse"
 #: When the second factor of a session was shown, from now: a run takes longer than a factor stays fresh.
 FRESH, STALE = timedelta(hours=12), timedelta(hours=-1)
