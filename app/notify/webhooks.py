@@ -93,7 +93,7 @@ def add_endpoint(
     )  # fmt: skip
     session.add(endpoint)
     session.flush()  # allow: flush - the audit log names the endpoint by its id
-    _note(session, endpoint, "add", by, before=None)
+    _note(session, endpoint, "api:webhook:add", by, before=None)
     return endpoint, secret
 
 
@@ -104,7 +104,7 @@ def change_endpoint(
     """Change name, address and events. Raises WebhookNameMissing, WebhookKindsUnknown, AddressForbidden."""
     chosen, before = _checked(session, name, url, kinds, settings), _facts(endpoint)
     endpoint.name, endpoint.url, endpoint.kinds = name.strip(), url.strip(), chosen
-    _note(session, endpoint, "change", by, before=before)
+    _note(session, endpoint, "api:webhook:change", by, before=before)
 
 
 def rotate_secret(session: Session, *, endpoint: WebhookEndpoint, by: Actor) -> str:
@@ -114,7 +114,7 @@ def rotate_secret(session: Session, *, endpoint: WebhookEndpoint, by: Actor) -> 
     endpoint.secret_old_cipher = _seal(session, endpoint.public_id, "secret_old_cipher", old)
     endpoint.secret_old_until = now + OLD_SECRET_LASTS
     endpoint.secret_cipher = _seal(session, endpoint.public_id, "secret_cipher", secret)
-    _note(session, endpoint, "rotate", by, before=before)
+    _note(session, endpoint, "api:webhook:rotate", by, before=before)
     return secret
 
 
@@ -123,7 +123,7 @@ def switch_off(session: Session, *, endpoint: WebhookEndpoint, why: str, by: Act
     if endpoint.disabled_at is None:
         before = _facts(endpoint)
         endpoint.disabled_at, endpoint.disabled_why = wall_now(), why
-        _note(session, endpoint, "disable", by, before=before)
+        _note(session, endpoint, "api:webhook:disable", by, before=before)
 
 
 def switch_on(session: Session, *, endpoint: WebhookEndpoint, by: Actor) -> None:
@@ -132,7 +132,7 @@ def switch_on(session: Session, *, endpoint: WebhookEndpoint, by: Actor) -> None
         before = _facts(endpoint)
         endpoint.disabled_at = endpoint.disabled_why = None
         endpoint.dead_in_a_row = 0
-        _note(session, endpoint, "enable", by, before=before)
+        _note(session, endpoint, "api:webhook:enable", by, before=before)
 
 
 def remove_endpoint(session: Session, *, endpoint: WebhookEndpoint, by: Actor) -> None:
@@ -246,6 +246,6 @@ def _note(
     session: Session, endpoint: WebhookEndpoint, deed: str, by: Actor, *, before: dict[str, object] | None
 ) -> None:
     audit.record(
-        session, deed=f"api:webhook:{deed}", subject=f"webhook_endpoints:{endpoint.id}", actor=by,
+        session, deed=deed, subject=f"webhook_endpoints:{endpoint.id}", actor=by,
         before=before, after=_facts(endpoint),
     )  # fmt: skip
