@@ -29,13 +29,14 @@ class RefusalSchema(Schema):
 
 
 _REFUSALS = {
-    "400": "The body is not JSON.",
+    "400": "The body is not JSON, or nested too deeply.",
     "401": "No token, an unknown one, or one whose time is over.",
-    "403": "The token does not hold the permission.",
+    "403": "The token does not hold the permission, or may not come from this address.",
     "404": "The property named is not the token's.",
     "409": "The key was used for another batch.",
     "413": "Too many bytes or rows.",
     "422": "The key is missing, or the batch is not in the agreed form.",
+    "429": "Too often; Retry-After says in how many seconds to try again.",
 }
 
 
