@@ -54,6 +54,7 @@ class Permission(StrEnum):
     PLATFORM_SETTING_EDIT = "platform:setting:edit"
     PROPERTY_WALL_READ = "property:wall:read"
     READING_IMPORT_LOAD = "reading:import:load"
+    RESIDENT_PAGE_OPEN = "resident:page:open"
     SUPPLY_APPLIANCES_CONFIRM = "supply:appliances:confirm"
     SUPPLY_EMERGENCY_GIVE = "supply:emergency:give"
     USER_ACCOUNT_EDIT = "user:account:edit"
@@ -100,6 +101,10 @@ GIVING = frozenset({P.MONEY_ADJUSTMENT_MAKE, P.MONEY_REFUND_GIVE, P.MONEY_TOPUP_
 RIGHTS = frozenset(
     {P.APPROVAL_LIMIT_EDIT, P.APPROVAL_RIGHT_DECIDE, P.USER_ACCOUNT_EDIT, P.USER_ACCOUNT_READ, P.USER_GRANT_EDIT}
     | {P.USER_POLICY_EDIT, P.USER_PROVIDER_EDIT, P.USER_ROLE_EDIT, P.USER_SESSION_MANAGE, P.USER_VIEW_AS}
+)
+#: Saying yes to what somebody else asks for.
+DECIDING = frozenset(
+    {P.APPROVAL_METER_DECIDE, P.APPROVAL_MONEY_DECIDE, P.APPROVAL_PRICE_DECIDE, P.APPROVAL_RIGHT_DECIDE}
 )
 #: What concerns the tenant as a whole and no property manager touches.
 HEADQUARTERS_ONLY = frozenset(

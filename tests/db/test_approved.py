@@ -307,6 +307,37 @@ def test_who_is_alone_at_headquarters_appoints_alone_and_nobody_their_own_role(w
         role(world, people["admin"], second, node_id=top)(session)
 
 
+def test_who_may_say_yes_to_others_is_appointed_by_two_at_a_property_too(world, people, db):
+    whom = person(db, world, Role.READ_ONLY)
+    second = role(world, people["manager"], whom, node_id=world.property_id, name=Role.PROPERTY_MANAGER)
+    row = file_request(world, people["manager"], second)
+    assert held(world, whom) == [("read_only", world.property_id)]
+    assert say_yes(world, row, people["admin"])[0] == "done"
+    with unit_of_work(world.tenant_id) as session:
+        taking = {"name": Role.PROPERTY_MANAGER, "give": False}
+        role(world, people["manager"], whom, node_id=world.property_id, **taking)(session)
+
+
+def test_an_own_role_that_changed_while_it_waited_is_not_what_was_seen(world, people, db):
+    top, whom = world.headquarters_id, person(db, world, Role.READ_ONLY)
+    other = person(db, world, Role.GROUP_ADMINISTRATOR, at=top)
+    with unit_of_work(world.tenant_id) as session:
+        made = copy_role(
+            session, based_on="read_only", name="看账", permissions=["plan:price:read"], by=people["admin"]
+        )
+        code = made.code
+
+    def give(session):
+        user = session.get_one(User, (world.tenant_id, int(whom.ref)))
+        approved.change_role(session, user=user, role=code, node_id=top, give=True, by=people["admin"])
+
+    row = file_request(world, people["admin"], give)
+    with unit_of_work(world.tenant_id) as session:
+        edit(session, people["admin"], code, ["plan:price:read", "approval:money:decide"])
+    assert say_yes(world, row, other)[:2] == ("failed", approvals.ApprovalChanged.code)
+    assert held(world, whom) == [("read_only", world.property_id)]
+
+
 def edit(session, who, code, permissions):
     approved.edit_role(session, role=find_role(session, code=code), name="夜班收费", permissions=permissions, by=who)
 

@@ -14,6 +14,7 @@ from app.permissions.approvals import Wish
 from app.permissions.deeds import REACH_ABOVE, REACH_OWN, REACH_PROPERTY
 from app.permissions.held import load_tree
 from app.permissions.models import OwnRole, User
+from app.permissions.policy import DECIDING, STANDARD, Grant, known
 from app.permissions.roles import change_own_role, find_role, holders_of
 from app.permissions.service import grant_role, withdraw_role
 from app.tenants.access import or_not_found
@@ -34,15 +35,20 @@ def change_role(
 ) -> None:
     """Grant a role or take it back; the person concerned never decides on it.
 
+    Who may say yes to others is appointed by two, at a property too: otherwise one person made themselves a second.
     Raises as `gated`, `grant_role` and `withdraw_role`.
     """
-    until = ends_at.astimezone(UTC).isoformat() if ends_at else None
+    until, given = ends_at.astimezone(UTC).isoformat() if ends_at else None, _given(session, role)
+    appoints = give and bool(given.permissions & DECIDING)
+    content = {"user_id": user.id, "role": role, "node_id": node_id, "give": give, "ends_at": until}
+    # What an own role holds may change while a request waits; then it is no longer what was seen.
+    content |= {} if given.own is None else {"permissions": sorted(given.own)}
     wish = Wish(
         "role_change",
         node_id,
         f"users:{user.id}",
-        _reach(session, user, node_id, by),
-        {"user_id": user.id, "role": role, "node_id": node_id, "give": give, "ends_at": until},
+        _reach(session, user, node_id, by, appoints=appoints),
+        content,
         concerned=frozenset({user.id}),
     )
 
@@ -91,9 +97,19 @@ def edit_role(
     return gated(session, wish=wish, by=by, approval_id=approval_id, deed=deed)
 
 
-def _reach(session: Session, user: User, node_id: int, by: Actor) -> int:
+def _given(session: Session, role: str) -> Grant:
+    """The role with what it holds now; one that is gone holds nothing, and is refused by the deed."""
+    if role in STANDARD:
+        return Grant(role, 0)
+    held = session.scalar(select(OwnRole.permissions).where(OwnRole.code == role, OwnRole.withdrawn_at.is_(None)))
+    return Grant(role, 0, known(held or ()))
+
+
+def _reach(session: Session, user: User, node_id: int, by: Actor, *, appoints: bool) -> int:
     if str(by) == f"user:{user.id}":
         return REACH_OWN
+    if appoints:
+        return REACH_ABOVE
     kind = or_not_found(session.scalar(select(Node.kind).where(Node.id == node_id)))
     return REACH_PROPERTY if kind == "property" else REACH_ABOVE
 
