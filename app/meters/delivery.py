@@ -5,6 +5,7 @@
 Every write after the claim carries the lease epoch it was claimed under; a head-end that lost its lease writes nothing.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from app.kernel.clock import business_now
+from app.kernel.crypto import CipherBroken
 from app.kernel.db import current_tenant_id
 from app.kernel.errors import AppError
 from app.kernel.outbox import tell
@@ -25,7 +27,11 @@ from app.meters.epoch import command_epoch
 from app.meters.models import Gateway, Meter, MeterModel, Mount
 from app.meters.sending import SendFacts, withhold
 from app.meters.service import password_of
+from app.tenants.access import within
+from app.tenants.kek import KeyStoreAway
 from app.tenants.models import Property, Tenant
+
+log = logging.getLogger(__name__)
 
 CLAIM_MAX = 200
 _Locked = TypeVar("_Locked", Permit, Property)
@@ -94,6 +100,10 @@ def claim_commands(
     halted = _lock_properties(session, lease_epochs)
     uncertain = _left_in_the_air(session, lease_epochs, in_flight)
     queued = _next_queued(session, lease_epochs, properties=halted)
+    if closed := _closed_meters(session, {command.meter_id for command in (*uncertain, *queued)}):
+        # Their words wait for the key store; the others leave, those behind them in the queue as well.
+        uncertain = [command for command in uncertain if command.meter_id not in closed]
+        queued = _next_queued(session, lease_epochs, properties=halted, leaving=closed)
     facts = _load_facts(session, queued, halted)
     sendable = []
     for command in queued:
@@ -182,8 +192,37 @@ def _left_in_the_air(session: Session, gateway_ids: Collection[int], in_flight: 
     ).all()
 
 
+def _closed_meters(session: Session, meter_ids: Collection[int]) -> frozenset[int]:
+    """Meters whose password cannot be read now: all that have one while the key store is away, among these each that
+    does not open.
+    """
+    guarded = select(Meter).where(Meter.password_cipher.is_not(None))
+    meters = session.scalars(guarded.where(within(Meter.id, meter_ids))).all() if meter_ids else ()
+    try:
+        closed = frozenset(meter.id for meter in meters if not _opens(session, meter))
+    except KeyStoreAway:
+        closed = frozenset(session.scalars(guarded.with_only_columns(Meter.id)))
+    if closed:
+        log.error("words to %d meters wait for their passwords", len(closed))
+    return closed
+
+
+def _opens(session: Session, meter: Meter) -> bool:
+    """Raises KeyStoreAway."""
+    try:
+        password_of(session, meter=meter)
+    except CipherBroken:
+        log.exception("the password of meter %s does not open", meter.id)
+        return False
+    return True
+
+
 def _next_queued(
-    session: Session, lease_epochs: Mapping[int, int], *, properties: Collection[int]
+    session: Session,
+    lease_epochs: Mapping[int, int],
+    *,
+    properties: Collection[int],
+    leaving: Collection[int] = (),
 ) -> Sequence[Command]:
     """The oldest word per meter, in the locked properties; what was queued elsewhere meanwhile has its own hint."""
     earlier = aliased(Command)
@@ -204,6 +243,7 @@ def _next_queued(
             Command.property_id.in_(properties),
             Command.state == State.QUEUED.value,
             ~waits,
+            ~within(Command.meter_id, leaving),
         )
         .order_by(Command.id)
         .limit(CLAIM_MAX)

@@ -4,6 +4,7 @@ If the process dies in between, the message is sent again with the same key, and
 whose provider stays away is tried a few times and then counted as failed: the ladder sends it anew as another message.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.kernel.clock import business_now, wall_now
+from app.kernel.crypto import CipherBroken
 from app.kernel.errors import AppError
 from app.kernel.outbox import ATTEMPTS_MAX, Delivery, finish, put_back, take
 from app.kernel.unit_of_work import unit_of_work
@@ -20,9 +22,11 @@ from app.notify.render import Place, render_notice
 from app.notify.service import tell_outcome
 from app.notify.sms import HttpSms, Sms, SmsRefused, SmsUnavailable
 from app.settings import Settings
+from app.tenants.kek import KeyStoreAway
 from app.tenants.models import Node, Party, Property
 from app.tenants.parties import phone_of
 
+log = logging.getLogger(__name__)
 BATCH = 50
 
 
@@ -68,13 +72,22 @@ def use_provider(provider: HttpSms | None) -> None:
 def send_waiting(tenant_id: int, *, limit: int = BATCH) -> int:
     """Send what waits for one tenant until nothing is due. Opens its own units of work. Returns how many it handled."""
     handled = 0
-    while drafts := _load(tenant_id, limit):
+    while drafts := _load_or_wait(tenant_id, limit):
         results = [_send(draft) for draft in drafts]
         with unit_of_work(tenant_id) as session:
             for result in results:
                 _write(session, result)
         handled += len(results)
     return handled
+
+
+def _load_or_wait(tenant_id: int, limit: int) -> list[_Draft]:
+    """Nothing while the key store is away: messages wait untouched, and the sweep asks again."""
+    try:
+        return _load(tenant_id, limit)
+    except KeyStoreAway as away:
+        log.error("messages of tenant %s wait: %s", tenant_id, away)
+        return []
 
 
 def _load(tenant_id: int, limit: int) -> list[_Draft]:
@@ -106,9 +119,18 @@ def _draft(
         return _Draft(delivery, delivery.payload["notice_id"], None)
     party = session.scalars(select(Party).where(Party.id == notice.party_id)).one()
     text = render_notice(kind=notice.kind, params=notice.params, place=places[notice.property_id])
-    phone = phone_of(session, party=party) or ""
+    phone = _phone(session, party)
     key, reference = f"{tenant_id}:{notice.message_key}", f"{tenant_id}.{notice.id}"
     return _Draft(delivery, notice.id, Sms(phone, text, key, reference))
+
+
+def _phone(session: Session, party: Party) -> str:
+    """'' when there is none, or when what is kept does not open: one such number holds up nobody else's message."""
+    try:
+        return phone_of(session, party=party) or ""
+    except CipherBroken:
+        log.exception("the phone number of party %s does not open", party.id)
+        return ""
 
 
 def _send(draft: _Draft) -> _Result:

@@ -9,16 +9,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
+from app.kernel import db as kernel_db
 from app.kernel.crypto import CipherBroken
 from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
+from app.meters.command_life import Kind
+from app.meters.delivery import claim_commands
+from app.meters.models import Meter
+from app.meters.service import password_place
+from app.notify.models import Notice
+from app.notify.sender import send_waiting, use_provider
+from app.notify.service import queue_notice
+from app.notify.sms import Sms
 from app.settings import Settings
 from app.tenants import hsm, keys
 from app.tenants.hsm import KeyInModule, Pkcs11Key
 from app.tenants.kek import EnvironmentKey, FileKey, KeyEncryption, KeyEncryptionKeyWrong, KeyStoreAway
 from app.tenants.keys import KeyStore, data_key, store_of
 from app.tenants.parties import find_parties, register_party
+from tests.factories.site import order
 from tests.factories.world import World
 
 KEK = "3c" * 32
@@ -271,3 +282,82 @@ def test_the_settings_say_who_wraps_and_what_else_opens(tmp_path: Path) -> None:
     for wrong in ({"KEY_PROVIDER": "cloud"}, {"KEY_PROVIDER": "file"}, {}):
         with pytest.raises(KeyEncryptionKeyWrong):
             store(**wrong)
+
+
+def test_words_to_meters_with_passwords_wait_for_the_store_and_others_leave(
+    world: World, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unit_of_work(world.tenant_id, db=db) as session:
+        guarded = session.scalars(select(Meter).where(Meter.id == world.meter_ids[0])).one()
+        guarded.password_cipher = data_key(session).encrypt("02123456", password_place(guarded))
+    first, second = (order(db, world, Kind.READ_TOTAL, which) for which in (0, 1))
+
+    def claimed() -> list[int]:
+        with unit_of_work(world.tenant_id, db=db) as session:
+            return [
+                one.command_id
+                for one in claim_commands(session, lease_epochs={world.gateway_id: 1}, in_flight=[second])
+            ]
+
+    def away(*_: object) -> bytes:
+        raise KeyStoreAway()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyStore, "data_key", away)
+        assert claimed() == [second]
+    with unit_of_work(world.tenant_id, db=db) as session:
+        moved = session.scalars(select(Meter.password_cipher).where(Meter.id == guarded.id)).one()
+        session.execute(update(Meter).where(Meter.id == guarded.id).values(password_cipher=bytes(40)))
+    assert claimed() == []  # one that is broken holds up nobody else, and is never sent with another password
+    with unit_of_work(world.tenant_id, db=db) as session:
+        session.execute(update(Meter).where(Meter.id == guarded.id).values(password_cipher=moved))
+    assert claimed() == [first]
+
+
+def test_messages_wait_for_the_store_and_one_broken_number_holds_up_nobody(
+    world: World, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_db, "_database", db)
+    with unit_of_work(world.tenant_id, db=db) as session:
+        broken, sound = (
+            register_party(session, property_id=world.property_id, name="住户", phone=f"1390000000{n}") for n in (1, 2)
+        )
+        broken.phone_cipher = sound.phone_cipher
+        for party in (broken, sound):
+            queue_notice(
+                session, kind="zero", property_id=world.property_id, party_id=party.id, message_key=f"k{party.id}",
+                subject=f"supply_account:{world.supply_account_ids[0]}",
+                params={"episode": 1, "account_number": "1", "available_fen": -1, "overdraft_fen": 2_000},
+            )  # fmt: skip
+    provider = Provider()
+    use_provider(provider)  # type: ignore[arg-type]
+
+    def away(*_: object) -> bytes:
+        raise KeyStoreAway()
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(KeyStore, "data_key", away)
+            assert send_waiting(world.tenant_id) == 0
+        assert notice_states(db, world) == ["queued", "queued"]
+        assert send_waiting(world.tenant_id) == 2
+    finally:
+        use_provider(None)
+    assert provider.told == ["+8613900000002"]
+    assert notice_states(db, world) == ["undeliverable", "sent"]
+
+
+class Provider:
+    """Takes every message."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def send(self, sms: Sms) -> str:
+        self.told.append(sms.to)
+        return f"m-{len(self.told)}"
+
+
+def notice_states(db: Database, world: World) -> list[str]:
+    with unit_of_work(world.tenant_id, db=db) as session:
+        return list(session.scalars(select(Notice.state).order_by(Notice.id)))
