@@ -1,6 +1,7 @@
 """A shared computer at the counter: registered, changed by PIN, and never a way to more than a cashier's rights."""
 
 import re
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -10,10 +11,13 @@ from sqlalchemy import select
 
 from app.kernel.actor import Actor
 from app.kernel.db import Database
+from app.kernel.errors import AppError
 from app.kernel.unit_of_work import unit_of_work
+from app.permissions.counter_pcs import CounterPcNameMissing, CounterPcUnknown, PinWrong, register_pc, take_over
 from app.permissions.models import Grant, User, UserSession
-from app.permissions.pins import set_pin
+from app.permissions.pins import PinEasy, PinUnreadable, set_pin
 from app.permissions.policy import Role
+from app.permissions.sign_in import Visitor as Stranger
 from app.tenants.models import AuditRecord, Node
 from tests.factories.world import World, add_property
 from tests.web.conftest import PASSWORD, Visitor, make_user
@@ -52,7 +56,7 @@ def cashier_with_pin(db: Database, world: World, *, at: int | None = None, pin: 
         return login, str(user.public_id), user_id
 
 
-def take_over(counter: Visitor, person: str, pin: str = PIN) -> int:
+def type_pin(counter: Visitor, person: str, pin: str = PIN) -> int:
     """Type a PIN under a face; the status of the answer."""
     token = token_of(counter.client, "/sign-in")
     return counter.client.post(f"/switch/{person}", data={"csrf_token": token, "pin": pin}).status_code
@@ -61,9 +65,9 @@ def take_over(counter: Visitor, person: str, pin: str = PIN) -> int:
 def test_six_digits_change_the_person_and_end_the_one_before(counter: Visitor, world: World, db: Database) -> None:
     _, first, first_id = cashier_with_pin(db, world)
     _, second, second_id = cashier_with_pin(db, world, pin="406158")
-    assert take_over(counter, first) == 302
+    assert type_pin(counter, first) == 302
     assert counter.get("/counter").status_code == 200
-    assert take_over(counter, second, "406158") == 302
+    assert type_pin(counter, second, "406158") == 302
     with unit_of_work(world.tenant_id, db=db) as session:
         living = session.scalars(
             select(UserSession).where(UserSession.revoked_at.is_(None), UserSession.user_id.in_([first_id, second_id]))
@@ -75,7 +79,7 @@ def test_an_administrators_rights_are_not_left_at_the_counter(counter: Visitor, 
     _, person, user_id = cashier_with_pin(db, world)
     with unit_of_work(world.tenant_id, db=db) as session:
         session.add(Grant(user_id=user_id, role="meter_engineer", node_id=world.headquarters_id))
-    assert take_over(counter, person) == 302
+    assert type_pin(counter, person) == 302
     assert counter.get("/counter").status_code == 200
     for page in ("/meters", "/counter-pcs", "/readings/import"):
         assert counter.get(page).status_code == 403, page
@@ -86,15 +90,15 @@ def test_an_administrators_rights_are_not_left_at_the_counter(counter: Visitor, 
 def test_a_pin_opens_nothing_on_a_computer_that_is_not_registered(app: Flask, world: World, db: Database) -> None:
     _, person, _ = cashier_with_pin(db, world)
     stranger = Visitor(app.test_client())
-    assert take_over(stranger, person) == 303
+    assert type_pin(stranger, person) == 303
     assert "没有登记为柜台电脑" in stranger.text("/sign-in")
     assert stranger.get("/counter").status_code == 302
 
 
 def test_a_wrong_pin_is_counted_and_the_password_still_opens(counter: Visitor, world: World, db: Database) -> None:
     login, person, user_id = cashier_with_pin(db, world)
-    assert [take_over(counter, person, "111111") for _ in range(4)] == [401, 401, 401, 429]
-    assert take_over(counter, person) == 429
+    assert [type_pin(counter, person, "111111") for _ in range(4)] == [401, 401, 401, 429]
+    assert type_pin(counter, person) == 429
     answer = counter.post("/sign-in", {"login": login, "password": PASSWORD}, token_from="/sign-in")
     assert answer.status_code == 302
     with unit_of_work(world.tenant_id, db=db) as session:
@@ -104,20 +108,48 @@ def test_a_wrong_pin_is_counted_and_the_password_still_opens(counter: Visitor, w
         assert [record.facts["reason"] for record in session.scalars(refused)] == ["pin"] * 3
 
 
+@pytest.mark.parametrize(
+    ("token", "pin", "refusal"),
+    [("nobody's", PIN, CounterPcUnknown), ("", PIN, CounterPcUnknown), (None, "111111", PinWrong)],
+)
+def test_each_refusal_has_a_name(
+    world: World, db: Database, token: str | None, pin: str, refusal: type[AppError]
+) -> None:
+    _, person, _ = cashier_with_pin(db, world)
+    with unit_of_work(world.tenant_id, db=db) as session:
+        own = register_pc(session, property_id=world.property_id, name="前台", by=BY)
+        with pytest.raises(CounterPcNameMissing):
+            register_pc(session, property_id=world.property_id, name=" ", by=BY)
+    with pytest.raises(refusal):
+        take_over(
+            db, token=own if token is None else token, person=uuid.UUID(person), pin=pin, visitor=Stranger("127.0.0.1")
+        )
+
+
+@pytest.mark.parametrize(
+    ("pin", "refusal"), [("12345", PinUnreadable), ("１２３４５６", PinUnreadable), ("123123", PinEasy)]
+)
+def test_a_pin_that_is_none_or_easy_is_refused_by_name(
+    world: World, db: Database, pin: str, refusal: type[AppError]
+) -> None:
+    with pytest.raises(refusal):
+        cashier_with_pin(db, world, pin=pin)
+
+
 def test_nobody_takes_over_at_a_counter_where_they_do_not_sell(counter: Visitor, world: World, db: Database) -> None:
     with unit_of_work(world.tenant_id, db=db) as session:
         sibling = add_property(session, world, name="隔壁苑")
     _, person, _ = cashier_with_pin(db, world, at=sibling)
-    assert take_over(counter, person) == 401
+    assert type_pin(counter, person) == 401
     assert "00000000-0000-7000-8000-000000000000" not in counter.text("/switch")
-    assert take_over(counter, "00000000-0000-7000-8000-000000000000") == 401
+    assert type_pin(counter, "00000000-0000-7000-8000-000000000000") == 401
 
 
 def test_a_computer_taken_out_signs_everybody_on_it_out(
     counter: Visitor, world: World, db: Database, visit: Callable[..., Visitor]
 ) -> None:
     _, person, _ = cashier_with_pin(db, world)
-    assert take_over(counter, person) == 302
+    assert type_pin(counter, person) == 302
     manager = visit(world, Role.PROPERTY_MANAGER)
     address = re.search(r'action="(/counter-pcs/[^"]+/revoke)"', manager.text("/counter-pcs"))
     assert address

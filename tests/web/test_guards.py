@@ -48,7 +48,8 @@ def test_what_is_public_is_a_short_list(app: Flask) -> None:
         "console.sign_in_page", "console.sign_in", "console.sign_out", "console.preferences", "console.home",
         "console.factor_page", "console.factor", "console.enrol_page", "console.enrol", "console.passkey_options",
         "console.passkey_alone", "console.password_ask_page", "console.password_ask", "console.password_link_page",
-        "console.password_link", "sms.take_report", "console.health", "api.take", "api.openapi",
+        "console.password_link", "console.sso_page", "console.sso_begin", "console.sso_back", "console.switch_page",
+        "console.switch_leave", "console.switch", "sms.take_report", "console.health", "api.take", "api.openapi",
     }  # fmt: skip
 
 
