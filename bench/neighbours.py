@@ -90,7 +90,7 @@ def ask_pages(browser: Browser, seconds: int) -> list[int]:
 def beside(browser: Browser, port: int, loud: Browser, per_s: int) -> tuple[list[int], Counter[str]]:
     """B's times while A asks so often, and what A was answered."""
     cookies = "; ".join(f"{name}={value}" for name, value in loud.cookies.items())
-    argv = [sys.executable, "-m", "bench.limits", "flood", str(port), str(per_s), str(ROUND_S)]
+    argv = [sys.executable, "-m", "bench.neighbours", "flood", str(port), str(per_s), str(ROUND_S)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None
         assert child.stdout is not None
