@@ -74,7 +74,7 @@ bench-signin: setup  ## sign-ins per second, and other pages during a flood of t
 	@$(WITHIN) --var var/bench -- $(PYTHON) bench/signin.py
 
 bench-limits: setup  ## one group at ten times its limit, and what its neighbour feels (SECONDS=300 for the full size)
-	@$(WITHIN) --var var/bench -- $(PYTHON) bench/limits.py
+	@$(WITHIN) --var var/bench -- $(PYTHON) bench/neighbours.py
 
 bench-rotation: setup  ## changing a data key of 100,000 fields under readers (FIELDS=1000000 for the full size)
 	@$(WITHIN) --var var/bench -- $(PYTHON) bench/rotation.py
