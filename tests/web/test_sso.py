@@ -52,10 +52,8 @@ NODE = shutil.which("node") or str(ROOT / "var/node/bin/node")
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
     """The issuer of a running provider."""
-    if not Path(NODE).exists() or not (ROOT / "node_modules/oidc-provider").exists():
-        pytest.skip(
-            "no OpenID provider here. Cure: make setup (it installs Node.js and the packages of package-lock.json)"
-        )
+    assert Path(NODE).exists(), "Node.js is missing. Cure: make setup"
+    assert (ROOT / "node_modules/oidc-provider").exists(), "the OpenID provider is missing. Cure: make setup"
     # It resolves its packages from the folder it lies in upwards, which is the project's.
     words = [NODE, str(ROOT / "tests/factories/oidc_provider.mjs"), BACK]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
