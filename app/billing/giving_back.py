@@ -43,6 +43,9 @@ CODES = ("misposted", "meter", "price", "goodwill", "other")
 DEEDS: Mapping[str, str] = MappingProxyType(
     {"refund": "money:refund:give", "waiver": "money:waiver:give", "adjustment": "money:adjustment:make"}
 )
+UNDO_DEEDS: Mapping[str, str] = MappingProxyType(
+    {"refund": "money:refund:undo", "waiver": "money:waiver:undo", "adjustment": "money:adjustment:undo"}
+)
 LETTERS: Mapping[str, str] = MappingProxyType({"refund": "TK", "waiver": "JM", "adjustment": "TZ"})
 
 
@@ -210,7 +213,7 @@ def undo_giving(
         left_fen = _after(session, account, payee, change, local_day(now, payee.time_zone))
         facts = {"amount_fen": given.amount_fen, "entry_id": posted.entry_id, "supply_account_id": account.id}
         record(
-            session, deed=f"{DEEDS[given.kind].rpartition(':')[0]}:undo", subject=f"money_given:{given.id}",
+            session, deed=UNDO_DEEDS[given.kind], subject=f"money_given:{given.id}",
             actor=actor, property_id=account.property_id, before={"available_fen": left_fen - change},
             after={"available_fen": left_fen}, reason=reason, approval_id=approval_id, facts=facts,
         )  # fmt: skip

@@ -18,6 +18,7 @@ def deed_groups() -> dict[str, dict[str, str]]:
         _("资金"): _money_deeds(),
         _("电价与建账"): _price_deeds(),
         _("停供与复供"): _supply_deeds(),
+        _("催缴"): _collection_deeds(),
         _("表计与抄表"): _meter_deeds(),
         _("个人信息"): _person_deeds(),
         _("接口、审计与平台"): _platform_deeds(),
@@ -97,6 +98,9 @@ def _money_deeds() -> dict[str, str]:
         "money:refund:give": _("退款"),
         "money:waiver:give": _("减免"),
         "money:adjustment:make": _("调整余额"),
+        "money:refund:undo": _("冲正退款"),
+        "money:waiver:undo": _("冲正减免"),
+        "money:adjustment:undo": _("冲正调账"),
     }
 
 
@@ -116,10 +120,19 @@ def _supply_deeds() -> dict[str, str]:
         "supply:stop:lift": _("解除停供"),
         "supply:restore:order": _("恢复供电"),
         "supply:appliances:confirm": _("确认电器已关闭"),
+        "supply:mass:control": _("批量停送电"),
         "supply:emergency:give": _("给予应急供电"),
         "supply:emergency:set": _("设置应急供电额度"),
         "supply:stop:freeze": _("冻结自动停供"),
         "supply:stop:unfreeze": _("解除停供冻结"),
+    }
+
+
+def _collection_deeds() -> dict[str, str]:
+    return {
+        "collection:call:note": _("记录催缴通话"),
+        "collection:steward:assign": _("分配楼栋"),
+        "collection:steward:withdraw": _("收回楼栋"),
     }
 
 

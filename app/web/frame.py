@@ -138,6 +138,7 @@ def _navigation() -> list[Group]:
         (_("收费"), [
             (_("充值柜台"), "cash", "console.counter", Permission.MONEY_TOPUP_SELL),
             (_("今日收款"), "receipt", "console.payments", Permission.MONEY_RECEIPT_PRINT),
+            (_("催缴名单"), "message", "console.collection", Permission.COLLECTION_CALL_READ),
             (_("已付未送达"), "truck-delivery", "console.deliveries", Permission.PROPERTY_WALL_READ),
         ]),
         (_("表计"), [

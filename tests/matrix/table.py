@@ -121,6 +121,7 @@ EXAMPLES: Mapping[str, Example] = {
     "/approvals/<uuid:public_id>": at(Approval.public_id, by="node_id"),
     "/audit/<int:id_>": at(AuditRecord.id, missing=NO_NUMBER),
     "/cases/<int:case_id>": at(ReadingCase.id, missing=NO_NUMBER),
+    "/collection/<uuid:public_id>": at(SupplyAccount.public_id),
     "/counter/<uuid:public_id>": at(SupplyAccount.public_id),
     "/counter-pcs/<uuid:public_id>": at(CounterPc.public_id),
     "/customers/<uuid:public_id>": at(Party.public_id),
@@ -232,6 +233,9 @@ SEEN_BY_SOME: Mapping[str, str] = {
     "POST /approvals/<uuid:public_id>/approve": "as above",
     "POST /approvals/<uuid:public_id>/refuse": "as above",
     "POST /approvals/<uuid:public_id>/withdraw": "as above",
+    "GET /collection/<uuid:public_id>": "a steward sees only the accounts of the buildings given to them",
+    "POST /collection/<uuid:public_id>": "as above; and who unmasks numbers need not see the call list",
+    "POST /collection/<uuid:public_id>/phone": "as above",
     "POST /security/sso/<uuid:public_id>/unbind": "nobody has bound a sign-in of the provider",
 }
 #: Pages of headquarters: how they answer a holder who holds the deed at one property only.

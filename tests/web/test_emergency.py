@@ -106,6 +106,7 @@ LANDINGS = {
     Role.CASHIER: "/counter",
     Role.METER_ENGINEER: "/rooms",
     Role.DUTY_OFFICER: "/emergency",
+    Role.BUILDING_STEWARD: "/collection",
     Role.ENERGY_MANAGER: "/",
     Role.READ_ONLY: "/",
 }

@@ -29,6 +29,7 @@ LANDINGS = (
     (Permission.SUPPLY_EMERGENCY_GIVE, "console.emergency"),
     (Permission.PROPERTY_WALL_READ, "console.wall"),
     (Permission.METER_METER_READ, "console.devices"),
+    (Permission.COLLECTION_CALL_READ, "console.collection"),
     (Permission.USER_ACCOUNT_READ, "console.people"),
 )
 PREFERENCE_LASTS_S = 365 * 86_400
