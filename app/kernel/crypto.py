@@ -12,6 +12,7 @@ one version of the data key and changes only when that is asked for.
 
 import hashlib
 import hmac
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app.kernel.errors import AppError
 
+log = logging.getLogger(__name__)
 OLD_FORMAT, FORMAT = b"\x01", b"\x02"
 VERSION_BYTES = 2
 NONCE_BYTES = 12
@@ -91,6 +93,7 @@ class DataKey:
             raw = self.raw_by_version[version_of(blob)]
             return unseal(raw, sealed, place.label() if size == 1 else head + place.label()).decode()
         except (InvalidTag, ValueError, KeyError) as broken:
+            log.warning("%s.%s of row %s does not open", place.table, place.column, place.row)
             raise CipherBroken(place.table, place.column) from broken
 
     def blind(self, kind: str, value: str) -> bytes:
