@@ -87,8 +87,8 @@ def _rows() -> Any:
     )
 
 
-def votes_of(session: Session, *, approval_id: int) -> Sequence[Row[Any]]:
-    """Who said what, in order."""
+def votes_of(session: Session, *, approval_id: int) -> Sequence[Any]:
+    """Who said what, in order: verdict, reason, instant, user id, name."""
     return session.execute(
         select(ApprovalVote.verdict, ApprovalVote.reason, ApprovalVote.at, ApprovalVote.user_id, User.name)
         .join(User, (User.tenant_id == ApprovalVote.tenant_id) & (User.id == ApprovalVote.user_id))
