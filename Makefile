@@ -10,7 +10,7 @@ UV_LOCK := $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11
 EXTERNAL := DATABASE_URL DATABASE_OWNER_URL REDIS_URL
 
 .PHONY: help setup run test test-long test-external lint format story screenshots db-citus-sql lock \
-	bench-ledger bench-rating bench-ingest bench-trip bench-pages bench-memory bench-signin bench-rotation bench-limits
+	bench-ledger bench-rating bench-ingest bench-trip bench-pages bench-memory bench-signin bench-rotation bench-limits bench-belt
 
 help:  ## print this
 	@grep -hE '^[a-z][a-z-]*:.*  ## ' $(MAKEFILE_LIST) | awk -F':.*  ## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ bench-limits: setup  ## one group at ten times its limit, and what its neighbour
 
 bench-rotation: setup  ## changing a data key of 100,000 fields under readers (FIELDS=1000000 for the full size)
 	@$(WITHIN) --var var/bench -- $(PYTHON) bench/rotation.py
+
+bench-belt: setup  ## what a second row-level policy, on properties, would cost
+	@$(WITHIN) --var var/bench -- $(PYTHON) bench/second_belt.py
 
 bench-memory: setup  ## the whole product of `make run`, idle
 	@$(PYTHON) bench/memory.py
