@@ -2,19 +2,21 @@
 
 import inspect
 import re
+import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from flask import Flask
+from flask import Blueprint, Flask
 from werkzeug.routing import Rule
 
+import app.web
 from app.permissions.policy import Permission
-from app.web import MACHINES
-from app.web.console import console
 from app.web.guards import SIGNED_IN
 
 PUBLIC = "public"
+#: Endpoints of the residents' own page.
+RESIDENTS = "resident."
 _KNOWN = re.compile(r"""(form|args|values|files)(?:\.get|\.getlist|\.pop)?[\[(]\s*['"](\w+)['"]""")
 
 
@@ -76,14 +78,25 @@ def _read_by(module: Any) -> frozenset[tuple[str, str]]:
 @cache
 def skeleton() -> Flask:
     """The application's rules and views, and nothing that answers."""
-    app = Flask("app", static_folder="web/static")
-    for blueprint in (console, *MACHINES):
-        app.register_blueprint(blueprint)
-    return app
+    bare = Flask("app", static_folder="web/static")
+    for blueprint in sorted(_blueprints(), key=lambda one: one.name):
+        bare.register_blueprint(blueprint)
+    return bare
+
+
+def _blueprints() -> set[Blueprint]:
+    """Every blueprint of the web folder: a door somebody adds is tried without a word here."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(app.web.__name__)]
+    return {thing for module in modules for thing in vars(module).values() if isinstance(thing, Blueprint)}
 
 
 def routes() -> list[Route]:
-    """Every rule with each of its methods, in the order of addresses."""
+    """Every rule with each of its methods, in the order of addresses; the residents' door has a table of its own."""
+    return [route for route in every_route() if not route.endpoint.startswith(RESIDENTS)]
+
+
+def every_route() -> list[Route]:
+    """Those of operators, machines and residents."""
     found = [
         _route(rule, method)
         for rule in skeleton().url_map.iter_rules()

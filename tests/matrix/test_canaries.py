@@ -93,7 +93,7 @@ def _guesses(town: Town, route: Route, own: str) -> list[str]:
     found = []
     for place in (SIBLING, FOREIGN):
         world, public_id = town.worlds[place], town.public_id(place)
-        words = {**dict.fromkeys(keys, public_id), "q": PHONES[place][-4:], "format": "csv"}
+        words = {**dict.fromkeys(keys, public_id), "q": PHONES[place][-3:] + "0", "format": "csv"}
         number = {**dict.fromkeys(keys, str(world.supply_account_ids[0])), "q": "CANARY", "p": "all"}
         words.pop("p")
         found += [{"p": public_id}, words, number]

@@ -48,8 +48,8 @@ OWN, SIBLING, FOREIGN = "own", "sibling", "foreign"
 PLACES = (OWN, SIBLING, FOREIGN)
 #: Where a role of the whole group lives as well.
 AT_HEADQUARTERS = tuple(role for role in Role if role.value.startswith(("group_", "platform_", "energy_", "read_")))
-#: Whose phones are whose: of other places neither the digits nor their end may be found.
-PHONES = {OWN: "13800001111", SIBLING: "13911112222", FOREIGN: "13622223333"}
+#: The first ten digits of a place's phones; the last is the number of the party. Nobody reads those of other places.
+PHONES = {OWN: "1380000111", SIBLING: "1391111222", FOREIGN: "1362222333"}
 #: A request with this header does everything it would do, and nothing of it stays.
 REHEARSAL = "X-Rehearsal"
 #: Tables that the open transaction has written to, as PostgreSQL itself counts them.
@@ -79,6 +79,8 @@ class Guest:
     stale: bool = False
     #: Whether the session was opened by PIN at the property's counter: a cashier's rights at most, and there only.
     by_pin: bool = False
+    #: The token of a resident's phone.
+    resident: str = ""
 
     @property
     def permissions(self) -> frozenset[Permission]:
@@ -100,6 +102,8 @@ class Town:
     guests: dict[str, Guest] = field(default_factory=dict)
     #: Values of arguments by part of the rule, place and person.
     found: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+    #: What further tests have found or made once.
+    pages: dict[tuple[str, str], str] = field(default_factory=dict)
     #: Asked with the request's session before a rehearsed request is taken back.
     look: Callable[[Session], None] | None = None
 
@@ -144,6 +148,8 @@ class Town:
         client = self.app.test_client()
         if guest.cookie:
             client.set_cookie(COOKIE, guest.cookie)
+        if guest.resident:
+            client.set_cookie("__Host-resident", guest.resident)
         return client
 
     def ask(self, guest: Guest, method: str, address: str, **options: Any) -> Any:
@@ -245,8 +251,9 @@ def _live_in(db: Database, place: str, world: World) -> None:
             session, account=account, amount_fen=100, way="cash", reason="多收", actor=Actor.system("tests"),
             idempotency_key=unique("refund"),
         )  # fmt: skip
-        for party in session.scalars(select(Party).where(Party.property_id == world.property_id)):
-            change_phone(session, party=party, phone=PHONES[place])
+        parties = select(Party).where(Party.property_id == world.property_id).order_by(Party.id)
+        for number, party in enumerate(session.scalars(parties)):
+            change_phone(session, party=party, phone=f"{PHONES[place]}{number}")
 
 
 def _let_rehearse(app: Flask, town: Town) -> None:
