@@ -31,6 +31,16 @@ class PinEasy(AppError):
     message_en = "This PIN is too easy to guess (repeats, runs or a date). Choose another."
 
 
+class PinNotEnough(AppError):
+    """A session opened by PIN sells at its counter; what opens or guards the account takes a real sign-in."""
+
+    code, status = "pin_not_enough", 403
+    message_zh = "用柜台 PIN 登录时不能更改账号安全设置。请用登录名和密码登录后再操作。"
+    message_en = (
+        "Signed in by counter PIN, you cannot change how your account is kept safe. Sign in with your password."
+    )
+
+
 def set_pin(session: Session, *, user: User, pin: str, by: Actor) -> None:
     """Choose the PIN; the old one is worth nothing from now on. Raises PinUnreadable, PinEasy."""
     if not re.fullmatch(rf"[0-9]{{{DIGITS}}}", pin):

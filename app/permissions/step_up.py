@@ -87,7 +87,8 @@ def check_password(db: Database, here: Here, *, password: str) -> None:
         right = matches(user.password_hash, password)
     with unit_of_work(here.tenant_id, db=db) as session:
         if right:
-            _step_of_any_tries(session, here).tries = 0
+            # Only this try is forgiven: whoever knows the password must not guess the other factor for ever.
+            _step_of_any_tries(session, here).tries -= 1
         else:
             _note(session, here, "user:password:check", done=False)
     if not right:

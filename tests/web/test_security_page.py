@@ -15,6 +15,7 @@ from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
 from app.permissions.factors import list_factors
 from app.permissions.models import SecurityPolicy, User, UserSession
+from app.permissions.pins import PinNotEnough
 from app.permissions.policy import Permission, Role
 from app.permissions.service import disable_user, grant_role, set_password
 from app.tenants import audit
@@ -204,6 +205,41 @@ def test_five_wrong_answers_and_the_question_rests(visit: Visit, world: World, d
 
 
 # --- factors ---
+
+
+def test_a_right_password_forgives_no_wrong_code(visit: Visit, world: World, db: Database) -> None:
+    visitor = visit(world)
+    add_app(visitor)
+    answers = []
+    for _ in range(6):
+        answers.append(visitor.post("/step-up", {"answer": "000000"}).status_code)
+        change(visitor, PASSWORD, "short")  # right, and what follows is refused: nothing changes
+    assert answers == [401] * 5 + [429]
+
+
+@pytest.mark.parametrize(
+    ("address", "form"),
+    [
+        ("/security/password", {"old": PASSWORD, "password": "correct-horse-7", "again": "correct-horse-7"}),
+        ("/security/totp", {"name": "x"}),
+        ("/security/totp/confirm", {"code": "123456"}),
+        ("/security/passkeys", {"answer": "{}", "name": "x"}),
+        ("/security/passkeys/options", {}),
+        ("/security/recovery-codes", {}),
+        ("/security/factors/00000000-0000-7000-8000-000000000000/remove", {}),
+        ("/security/factors/00000000-0000-7000-8000-000000000000/rename", {"name": "x"}),
+    ],
+)
+def test_six_digits_at_a_counter_change_nothing_that_guards_the_account(
+    visit: Visit, world: World, db: Database, address: str, form: dict[str, object]
+) -> None:
+    visitor = visit(world, Role.CASHIER)
+    with unit_of_work(world.tenant_id, db=db) as session:
+        own = update(UserSession).where(UserSession.user_id == visitor.user_id)
+        session.execute(own.values(opened_by="pin"))
+    answer = visitor.post(address, form, token_from="/security")
+    assert answer.status_code == 403
+    assert PinNotEnough().message("zh") in answer.get_data(as_text=True)
 
 
 def test_an_app_is_added_renamed_and_removed(visit: Visit, world: World, db: Database) -> None:

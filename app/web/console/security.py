@@ -2,7 +2,8 @@
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 from flask import flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -24,6 +25,7 @@ from app.permissions.factors import (
 from app.permissions.models import User
 from app.permissions.passkeys import registration_options
 from app.permissions.password_links import choose_password
+from app.permissions.pins import PinNotEnough
 from app.permissions.recovery import codes_left
 from app.permissions.sessions import begin_session, list_sessions, revoke_others, revoke_session
 from app.permissions.sign_in_log import recent_sign_ins
@@ -37,6 +39,20 @@ from app.web.places import actor, operator
 from app.web.step_cookie import party
 from app.web.words import _, locale
 
+View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
+
+
+def not_by_pin(view: View) -> View:
+    """Six digits and a shared computer never change what guards the account. The view then raises PinNotEnough."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> ResponseReturnValue:
+        if operator().found.opened_by == "pin":
+            raise PinNotEnough
+        return view(*args, **kwargs)
+
+    return guarded  # type: ignore[return-value]
+
 
 @console.get("/security")
 @signed_in
@@ -47,6 +63,7 @@ def security() -> ResponseReturnValue:
 
 @console.post("/security/password")
 @signed_in
+@not_by_pin
 def security_password() -> ResponseReturnValue:
     """Choose another password; every other session ends, this one goes on under a new token."""
     form, own, found = request.form, here(), operator().found
@@ -69,6 +86,7 @@ def security_password() -> ResponseReturnValue:
 
 @console.post("/security/totp")
 @requires(SIGNED_IN, fresh_factor=True)
+@not_by_pin
 def security_totp_begin() -> ResponseReturnValue:
     """Make the key of an authenticator app; it counts for nothing until its first code."""
     try:
@@ -87,6 +105,7 @@ def security_totp_page() -> ResponseReturnValue:
 
 @console.post("/security/totp/confirm")
 @requires(SIGNED_IN, fresh_factor=True)
+@not_by_pin
 def security_totp_confirm() -> ResponseReturnValue:
     """The first code makes the app a second factor."""
     return _add(request.form.get("code", ""), "", _totp_form)
@@ -94,6 +113,7 @@ def security_totp_confirm() -> ResponseReturnValue:
 
 @console.post("/security/passkeys/options")
 @requires(SIGNED_IN, fresh_factor=True)
+@not_by_pin
 def security_passkey_options() -> ResponseReturnValue:
     """What the browser asks of a new authenticator. Raises NotFound, FactorTriesSpent."""
     asked, own = party(), here()
@@ -106,6 +126,7 @@ def security_passkey_options() -> ResponseReturnValue:
 
 @console.post("/security/passkeys")
 @requires(SIGNED_IN, fresh_factor=True)
+@not_by_pin
 def security_passkey_add() -> ResponseReturnValue:
     """Keep a new passkey."""
 
@@ -118,6 +139,7 @@ def security_passkey_add() -> ResponseReturnValue:
 
 @console.post("/security/factors/<uuid:public_id>/rename")
 @signed_in
+@not_by_pin
 def security_factor_rename(public_id: uuid.UUID) -> ResponseReturnValue:
     """Call a factor something else. Raises NotFound."""
     try:
@@ -133,6 +155,7 @@ def security_factor_rename(public_id: uuid.UUID) -> ResponseReturnValue:
 
 @console.post("/security/factors/<uuid:public_id>/remove")
 @requires(SIGNED_IN, fresh_factor=True)
+@not_by_pin
 def security_factor_remove(public_id: uuid.UUID) -> ResponseReturnValue:
     """A lost phone, an old key. Raises NotFound."""
     try:
@@ -147,6 +170,7 @@ def security_factor_remove(public_id: uuid.UUID) -> ResponseReturnValue:
 
 @console.post("/security/recovery-codes")
 @requires(SIGNED_IN, fresh_factor=True)
+@not_by_pin
 def security_codes() -> ResponseReturnValue:
     """Ten new codes, shown on this answer and never again. Raises NotFound for who has no factor."""
     if not operator().found.factor_kinds:
