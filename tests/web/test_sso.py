@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -16,10 +17,12 @@ from flask import Flask
 from sqlalchemy import select
 
 from app.kernel.actor import Actor
+from app.kernel.clock import wall_now
 from app.kernel.db import Database
 from app.kernel.errors import AppError
 from app.kernel.outbound import Outbound
 from app.kernel.unit_of_work import unit_of_work
+from app.permissions.factor_models import OidcIdentity, UserFactor
 from app.permissions.models import User, UserSession
 from app.permissions.oidc import Asked, Client, SsoFailed, ask, authorization_url, discover, vouched
 from app.permissions.policy import Role
@@ -140,9 +143,22 @@ def go(visitor: Visitor, who: str, query: str = "") -> str:
     return f"{parts.path}?{parts.query}"
 
 
+def link(visitor: Visitor) -> str:
+    """The query of the link on one's own page that begins a binding."""
+    found = re.search(r'href="/sign-in/sso/hefeng(\?bind=[^"]+)"', visitor.text("/security/sso"))
+    assert found
+    return found[1]
+
+
+def bound(group: Group) -> int:
+    """How many identities are bound."""
+    with unit_of_work(group.world.tenant_id, db=group.db) as session:
+        return len(session.scalars(select(OidcIdentity)).all())
+
+
 def test_an_account_is_bound_once_and_opened_by_the_provider_from_then_on(group: Group) -> None:
     own = group.signed_in()
-    assert own.get(go(own, "chen", "?bind=1")).location == "/security/sso"
+    assert own.get(go(own, "chen", link(own))).location == "/security/sso"
     assert "已绑定" in own.text("/security/sso")
     visitor = group.visitor()
     answer = visitor.get(go(visitor, "chen", "?next=/people"))
@@ -151,6 +167,41 @@ def test_an_account_is_bound_once_and_opened_by_the_provider_from_then_on(group:
     with unit_of_work(group.world.tenant_id, db=group.db) as session:
         opened = session.scalars(select(UserSession.opened_by).where(UserSession.user_id == group.user_id)).all()
     assert sorted(opened) == ["password", "sso"]
+
+
+def test_a_binding_begins_on_ones_own_page_and_ends_in_the_same_session(group: Group) -> None:
+    own, other = group.signed_in(), group.signed_in()
+    assert group.visitor().get(f"/sign-in/sso/hefeng{link(own)}").location == "/sign-in"
+    for strange in ("?bind=1", "?bind=x.y.z", link(own)):  # another page of the same person, another session
+        assert other.get(f"/sign-in/sso/hefeng{strange}").status_code == 401
+    back = go(own, "chen", link(own))
+    own.post("/sign-out", token_from="/security")
+    own.post("/sign-in", {"login": group.login, "password": PASSWORD}, token_from="/sign-in")
+    own.get(back)
+    assert bound(group) == 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "status"), [({"opened_by": "pin"}, 403), ({"view": True}, 403), ({"old": True}, 303)]
+)
+def test_who_shows_less_than_a_fresh_factor_binds_nothing(group: Group, facts: dict[str, object], status: int) -> None:
+    own = group.signed_in()
+    query = link(own)
+    _, other_id = make_user(group.db, group.world, Role.CASHIER, group.world.property_id)
+    with unit_of_work(group.world.tenant_id, db=group.db) as session:
+        mine = session.scalars(select(UserSession).where(UserSession.user_id == group.user_id)).one()
+        mine.opened_by = str(facts.get("opened_by", "password"))
+        mine.view_as_user_id = other_id if "view" in facts else None
+        mine.factor_at = wall_now() - timedelta(minutes=6)
+        session.add(
+            UserFactor(
+                user_id=group.user_id, kind="totp", name="手机", secret_cipher=b"x", created_at=wall_now(),
+                confirmed_at=wall_now(),
+            )
+        )  # fmt: skip
+    answer = own.get(f"/sign-in/sso/hefeng{query}")
+    assert (answer.status_code, bound(group)) == (status, 0)
+    assert status != 303 or answer.location == "/step-up?next=/security/sso"
 
 
 def test_whom_nobody_bound_is_not_let_in(group: Group) -> None:
@@ -162,7 +213,7 @@ def test_whom_nobody_bound_is_not_let_in(group: Group) -> None:
 
 def test_an_answer_counts_once_and_only_in_the_browser_that_asked(group: Group) -> None:
     own = group.signed_in()
-    own.get(go(own, "chen", "?bind=1"))
+    own.get(go(own, "chen", link(own)))
     visitor, thief = group.visitor(), group.visitor()
     back = go(visitor, "chen")
     assert thief.get(back).location == "/sign-in"
@@ -176,7 +227,7 @@ def test_an_answer_counts_once_and_only_in_the_browser_that_asked(group: Group) 
 
 def test_who_is_disabled_here_is_not_let_in_by_a_provider_that_does_not_know(group: Group) -> None:
     own = group.signed_in()
-    own.get(go(own, "chen", "?bind=1"))
+    own.get(go(own, "chen", link(own)))
     with unit_of_work(group.world.tenant_id, db=group.db) as session:
         make_other_administrator(group)
         user = session.scalars(select(User).where(User.id == group.user_id)).one()

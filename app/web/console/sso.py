@@ -6,6 +6,7 @@ from typing import Any
 from flask import current_app, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
+from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy import select
 
 from app.kernel.clock import wall_us
@@ -17,6 +18,7 @@ from app.notify.webhooks import to_loopback
 from app.permissions.factor_models import OidcProvider
 from app.permissions.models import User
 from app.permissions.oidc import Asked, SsoFailed, Vouched, ask, authorization_url, discover, vouched
+from app.permissions.pins import PinNotEnough
 from app.permissions.policy import Permission
 from app.permissions.sso import (
     FoundProvider,
@@ -30,15 +32,19 @@ from app.permissions.sso import (
     list_providers,
     unbind_identity,
 )
+from app.permissions.step_up import is_fresh
 from app.permissions.steps import STEP_LASTS
+from app.permissions.view_as import ViewingOnly
 from app.web.console.blueprint import console
 from app.web.console.sign_in_steps import enter, start_again
-from app.web.guards import SIGNED_IN, public, requires, signed_in
+from app.web.guards import SIGNED_IN, public, release_work, requires, signed_in
 from app.web.places import actor, local_address, operator
 from app.web.step_cookie import visitor
 from app.web.words import _, locale
 
 KEPT = "sso"
+#: How long a page with the link that begins a binding may stand open.
+MARK_LASTS_S = 3_600
 
 
 @console.get("/sign-in/sso")
@@ -55,6 +61,11 @@ def sso_page() -> ResponseReturnValue:
 @public
 def sso_begin(slug: str) -> ResponseReturnValue:
     """Send the browser to its provider. What must come back is kept in the browser itself, signed."""
+    binding, mark = "", request.args.get("bind", "")
+    if mark:
+        first, binding = _before_binding(mark)
+        if first is not None:
+            return first
     try:
         provider = find_provider(database(), slug=slug, redirect_uri=_redirect_uri(slug))
         asked = ask()
@@ -63,7 +74,7 @@ def sso_begin(slug: str) -> ResponseReturnValue:
         return start_again(refused)
     session[KEPT] = {
         "slug": slug, "state": asked.state, "nonce": asked.nonce, "verifier": asked.verifier, "at": wall_us(),
-        "going": local_address(request.args.get("next")), "bind": request.args.get("bind") == "1",
+        "going": local_address(request.args.get("next")), "bind": binding,
     }  # fmt: skip
     return redirect(address)
 
@@ -77,7 +88,7 @@ def sso_back(slug: str) -> ResponseReturnValue:
         provider = find_provider(database(), slug=slug, redirect_uri=_redirect_uri(slug))
         who = _vouched(provider, kept)
         if kept["bind"]:
-            return _bind(provider, who)
+            return _bind(provider, who, kept["bind"])
         return enter(enter_by_provider(database(), provider=provider, who=who, visitor=visitor()), kept["going"])
     except AppError as refused:
         if kept and kept.get("bind") and current_user.is_authenticated:
@@ -91,7 +102,8 @@ def sso_back(slug: str) -> ResponseReturnValue:
 def security_sso_page() -> ResponseReturnValue:
     """The group's providers, and which of them one's own account is bound to."""
     bound = bound_providers(g.session, user_id=operator().found.user_id)
-    return render_template("console/security_sso.html", providers=list_providers(g.session), bound=bound)
+    mark = _marks().dumps(str(operator().found.session_id))
+    return render_template("console/security_sso.html", providers=list_providers(g.session), bound=bound, mark=mark)
 
 
 @console.post("/security/sso/<uuid:public_id>/unbind")
@@ -149,10 +161,44 @@ def _vouched(provider: FoundProvider, kept: dict[str, Any] | None) -> Vouched:
     return vouched(door, discover(door, provider.client.issuer), provider.client, asked, request.args)
 
 
-def _bind(provider: FoundProvider, who: Vouched) -> ResponseReturnValue:
-    """Bind to whoever is signed in, of the same group, in a transaction of its own: this is a GET. Raises SsoUnknown, SsoHeld."""
+def _before_binding(mark: str) -> tuple[ResponseReturnValue | None, str]:
+    """(where else to go first, the session that binds). A bound identity opens the account from then on, past its second
+    factor: so binding begins on one's own page, by the mark that stands there, with a fresh factor, not while viewing and
+    never by PIN. Raises PinNotEnough, ViewingOnly, SsoFailed.
+    """
+    if not current_user.is_authenticated:
+        return redirect(url_for("console.sign_in_page")), ""
+    found, page = operator().found, url_for("console.security_sso_page")
+    if found.opened_by == "pin":
+        raise PinNotEnough
+    if operator().viewing:
+        raise ViewingOnly
+    if _marked(mark) != str(found.session_id):
+        raise SsoFailed(reason="link")
+    if found.factor_kinds and not is_fresh(found.factor_at):
+        return redirect(url_for("console.step_up_page", next=page), 303), ""
+    release_work()  # the provider is looked up in transactions of their own
+    return None, str(found.session_id)
+
+
+def _marked(mark: str) -> str | None:
+    """The session whose page carried the mark; None for one that is not ours or too old."""
+    try:
+        return str(_marks().loads(mark[:300], max_age=MARK_LASTS_S))
+    except BadData:
+        return None
+
+
+def _marks() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(str(current_app.config["SECRET_KEY"]), salt="sso-bind")
+
+
+def _bind(provider: FoundProvider, who: Vouched, session_id: str) -> ResponseReturnValue:
+    """Bind to whoever began it, in the same session, in a transaction of its own: this is a GET. Raises SsoUnknown, SsoHeld."""
     if not current_user.is_authenticated or g.tenant_id != provider.tenant_id:
         raise SsoUnknown(slug=provider.slug)
+    if str(operator().found.session_id) != session_id or operator().viewing:
+        raise SsoFailed(reason="state")
     by, user_id = actor(), operator().found.user_id
     with unit_of_work(provider.tenant_id, db=database()) as work:
         user = work.scalars(select(User).where(User.id == user_id)).one()
