@@ -48,6 +48,12 @@ COUNTER_SHOTS = (
 SHOTS = (
     Shot("today", "/"),
     Shot("wall", "/rooms"),
+    Shot("mass", "/rooms/mass"),
+    Shot("emergency", "/emergency?q=A-01"),
+    Shot("emergency-room", "/emergency?q=A-01", "a.list-group-item"),
+    Shot("collection", "/collection"),
+    Shot("collection-account", "/collection", "a[href^='/collection/']"),
+    Shot("refund", "/accounts", "table tbody a >> nth=0 | a[href$='/refund']"),
     Shot("wall-filtered", "/rooms?state=cut_off"),
     Shot("accounts", "/accounts"),
     Shot("account", "/accounts", "table tbody a"),
