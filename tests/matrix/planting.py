@@ -15,6 +15,7 @@ from app.billing.models import Payment
 from app.kernel.clock import wall_now
 from app.kernel.unit_of_work import unit_of_work
 from app.models import Base
+from app.notify.webhook_rules import KINDS
 from app.tenants.keys import data_key, place
 from tests.factories import every_table
 from tests.factories.world import World
@@ -127,7 +128,11 @@ def _endpoint(world: World) -> dict[str, Any]:
     public_id = uuid.uuid4()
     with unit_of_work(world.tenant_id) as session:
         where = place(table="webhook_endpoints", column="secret_cipher", row=public_id)
-        return {"public_id": public_id, "secret_cipher": data_key(session).encrypt("whsec_x", where)}
+        return {
+            "public_id": public_id,
+            "kinds": list(KINDS),
+            "secret_cipher": data_key(session).encrypt("whsec_x", where),
+        }
 
 
 def _known(world: World) -> dict[str, int]:
