@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.billing.collection import assign_building
 from app.kernel.actor import Actor
 from app.kernel.clock import wall_now
 from app.kernel.db import Database
@@ -19,7 +20,7 @@ from app.permissions.policy import Permission, Role
 from app.permissions.service import create_user, grant_role
 from app.permissions.tokens import TokenExpired, TokenUnknown, find_token, issue_token
 from app.settings import Settings
-from app.tenants.models import Node, Tenant
+from app.tenants.models import Building, Node, Tenant
 
 TOKEN_LASTS = timedelta(days=365)
 SEEDER = Actor.system("demo")
@@ -95,8 +96,18 @@ def make_users(session: Session, *, settings: Settings, nodes: dict[str, int], h
                 session, login=sign_in.login, name=sign_in.name, password=password_of(settings), by=SEEDER
             )
             grant_role(session, user=user, role=sign_in.role, node_id=node_id, by=SEEDER)
+            if sign_in.role is Role.BUILDING_STEWARD:
+                _give_first_building(session, user=user, property_id=node_id)
             users[sign_in.login] = user
     return users
+
+
+def _give_first_building(session: Session, *, user: User, property_id: int) -> None:
+    """One building, so that the call list shows somebody and leaves the neighbours out."""
+    query = select(Building).where(Building.property_id == property_id).order_by(Building.id).limit(1)
+    building = session.scalar(query)
+    if building is not None:
+        assign_building(session, building=building, user_id=user.id, by=SEEDER)
 
 
 def add_missing_users(db: Database, *, settings: Settings, tenant_id: int, nodes: dict[str, int]) -> None:

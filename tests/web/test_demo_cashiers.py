@@ -1,4 +1,4 @@
-"""The cashiers of the demo: one at each property's counter, and none at another's."""
+"""The sign-ins of the demo: a cashier at each property's counter and none at another's; each begins on a page of its own."""
 
 from collections.abc import Callable
 
@@ -43,7 +43,7 @@ def test_every_property_of_the_demo_has_one_cashier_of_its_own() -> None:
     assert sorted(who.site for who in CASHIERS) == sorted(site.name for site in TOWN.sites)
 
 
-def test_a_demo_cashier_takes_money_for_no_other_property(
+def test_a_demo_cashier_takes_money_for_no_other_property_and_everybody_begins_on_a_page_they_may_open(
     at_the_counter: Callable[[SignIn], Visitor], world: World, db: Database
 ) -> None:
     counter = f"/counter/{public_id(db, world)}"
@@ -53,3 +53,12 @@ def test_a_demo_cashier_takes_money_for_no_other_property(
         form = {"amount": "50", "channel": "cash", "key": who.login}
         answers[who.login] = (visitor.get(counter).status_code, visitor.post(counter, form).status_code)
     assert answers == {"cashier-hefeng": (200, 303), "cashier-linjiang": (404, 404), "cashier-xuefu": (404, 404)}
+    # In the same test: the sign-ins of the demo can be made once in a database.
+    assert {who.login: begins(at_the_counter(who)) for who in SIGN_INS} == {who.login: 200 for who in SIGN_INS}
+    steward = at_the_counter(next(who for who in SIGN_INS if who.role is Role.BUILDING_STEWARD))
+    assert "A座" in steward.text("/collection")
+
+
+def begins(visitor: Visitor) -> int:
+    """How the first page of one's role answers."""
+    return visitor.get(visitor.get("/home").location).status_code
