@@ -20,14 +20,17 @@ from flask_login import AnonymousUserMixin
 
 from app.kernel.clock import EPOCH, wall_now
 from app.kernel.errors import AppError
+from app.permissions.policy import Permission
 from app.settings import Settings
 
 KNOWN_MAX = 50_000
 STORAGE_S = 0.5
 #: Never counted: what looks whether we live, what a browser keeps, and what its own signature proves cheaply.
 UNCOUNTED = frozenset({"static", "console.health", "sms.take_report"})
-#: Words in the name of a view; asking to be let in, taking many rows away, making somebody's number readable.
-SIGN_IN, EXPORT, UNMASK = ("sign_in", "password", "step_up", "sso", "switch"), ("export", "csv"), ("unmask", "reveal")
+#: Words in the name of a view; asking to be let in, and taking many rows away.
+SIGN_IN, EXPORT = ("sign_in", "password", "step_up", "sso", "switch"), ("export", "csv")
+#: What a view asks for that makes somebody's number readable.
+UNMASK = frozenset({Permission.PERSON_PHONE_UNMASK, Permission.PERSON_DOCUMENT_UNMASK})
 
 
 class TooManyRequests(AppError):
@@ -80,8 +83,8 @@ class Limits:
     #: Narrow before wide: what one person may no longer ask does not use up what the group may.
     RULES: ClassVar[tuple[_Rule, ...]] = (
         _Rule("limit_sign_in", lambda: f"sign-in:{_address()}", lambda: request.method != "POST" or not _is(SIGN_IN)),
-        _Rule("limit_export", lambda: f"export:{_who()}", lambda: not _is(EXPORT)),
-        _Rule("limit_unmask", lambda: f"unmask:{_who()}", lambda: not _is(UNMASK)),
+        _Rule("limit_export", lambda: f"export:{_who()}", lambda: not _takes_away()),
+        _Rule("limit_unmask", lambda: f"unmask:{_who()}", lambda: not _unmasks()),
         _Rule("limit_user", lambda: _who(), lambda: not _who().startswith("user:")),
         _Rule("limit_token", lambda: _who(), lambda: not _who().startswith("token:")),
         _Rule("limit_address", lambda: f"address:{_address()}", lambda: _asker() is not None),
@@ -191,6 +194,17 @@ def _address() -> str:
     if isinstance(came, IPv6Address):
         return str(came.ipv4_mapped or ip_network((came, 64), strict=False))
     return str(came)
+
+
+def _takes_away() -> bool:
+    """Whether the answer is a file of many rows: a view of that name, or a page asked for as one."""
+    return _is(EXPORT) or request.args.get("format") == "csv"
+
+
+def _unmasks() -> bool:
+    """Whether somebody's number is made readable: whatever the view is called, it asks for the right to."""
+    view = current_app.view_functions.get(request.endpoint or "")
+    return request.method == "POST" and getattr(view, "permission", None) in UNMASK
 
 
 def _is(words: tuple[str, ...]) -> bool:

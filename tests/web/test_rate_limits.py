@@ -17,13 +17,15 @@ from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
 from app.permissions.policy import Permission, Role
 from app.permissions.tokens import issue_token
-from app.web.limits import EXPORT, SIGN_IN, UNCOUNTED, UNMASK, Known, TooManyRequests
+from app.web.limits import EXPORT, SIGN_IN, UNCOUNTED, Known, TooManyRequests
 from app.web.limits import Asker as Whose
 from tests.factories.world import World, unique
 from tests.web.conftest import PASSWORD, SEEDER, Visitor, make_user
 
 MakeApp = Callable[..., Flask]
 MANY = "1000/day"
+#: A customer whom nobody has.
+NOBODY = "/customers/00000000-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
@@ -207,7 +209,24 @@ def test_what_is_tighter_is_named_as_the_rules_expect(app: Flask) -> None:
         return {name for name in names if any(word in name for word in words)}
 
     assert marked(SIGN_IN) >= {"console.sign_in", "console.step_up", "console.password_asked"} & names
-    assert all(len(words) for words in (EXPORT, UNMASK))
+    assert marked(EXPORT) >= {"console.audit_export", "console.customer_export"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "ask"),
+    [
+        ("LIMIT_UNMASK", lambda visitor: visitor.post(f"{NOBODY}/phone", {"reason": "核对"}, token_from="/search")),
+        ("LIMIT_UNMASK", lambda visitor: visitor.post(f"{NOBODY}/documents/id_number", {}, token_from="/search")),
+        ("LIMIT_EXPORT", lambda visitor: visitor.post(f"{NOBODY}/export", {}, token_from="/search")),
+        ("LIMIT_EXPORT", lambda visitor: visitor.get("/energy?format=csv")),
+    ],
+)
+def test_numbers_made_readable_and_files_taken_away_are_counted_apart(
+    limited: MakeApp, db: Database, world: World, setting: str, ask: Callable[[Visitor], TestResponse]
+) -> None:
+    visitor = signed_in(limited(**{setting: "2/day"}), db, world, Role.PROPERTY_MANAGER)
+    ask_until_refused(lambda: ask(visitor))
+    assert visitor.get("/search").status_code == 200
 
 
 def test_the_oldest_secrets_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
