@@ -12,6 +12,7 @@ from app.kernel.clock import wall_now
 from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
 from app.permissions.approval_models import Approval
+from app.permissions.factor_models import UserFactor
 from app.permissions.models import Grant, OwnRole, SecurityPolicy, User
 from app.permissions.policy import Permission, Role
 from app.permissions.service import load_scope
@@ -135,6 +136,23 @@ def test_what_was_typed_is_kept_when_somebody_new_is_refused(visit: Visit, world
     assert 'value="李雯"' in page
     assert "没有添加" in page
     assert "不能是手机号" in page
+
+
+@pytest.mark.parametrize("address", ["/people/new", "{person}", "{person}/grants", "{person}/link"])
+def test_whoever_makes_a_way_in_for_somebody_shows_the_second_factor_first(
+    visit: Visit, world: World, db: Database, cashier: str, address: str
+) -> None:
+    visitor = visit(world)
+    with unit_of_work(world.tenant_id, db=db) as session:
+        session.add(
+            UserFactor(
+                user_id=visitor.user_id, kind="totp", name="手机", secret_cipher=b"x", created_at=wall_now(),
+                confirmed_at=wall_now(),
+            )
+        )  # fmt: skip
+    answer = visitor.post(address.format(person=cashier), {"name": "x"}, token_from=cashier)
+    assert answer.status_code == 403
+    assert "/step-up" in answer.get_data(as_text=True)
 
 
 def test_a_role_is_given_until_a_day_and_withdrawn(visit: Visit, world: World, db: Database, cashier: str) -> None:

@@ -61,7 +61,7 @@ def person_new() -> ResponseReturnValue:
 
 
 @console.post("/people/new")
-@requires(Permission.USER_ACCOUNT_EDIT)
+@requires(Permission.USER_ACCOUNT_EDIT, fresh_factor=True)
 def person_add() -> ResponseReturnValue:
     """Add somebody with a first role, and show the link behind which they choose a password."""
     form = request.form
@@ -92,7 +92,7 @@ def person(public_id: uuid.UUID) -> ResponseReturnValue:
 
 
 @console.post("/people/<uuid:public_id>")
-@requires(Permission.USER_ACCOUNT_EDIT)
+@requires(Permission.USER_ACCOUNT_EDIT, fresh_factor=True)
 def person_change(public_id: uuid.UUID) -> ResponseReturnValue:
     """Name and phone; an empty phone leaves the one on file. Raises NotFound."""
 
@@ -107,7 +107,7 @@ def person_change(public_id: uuid.UUID) -> ResponseReturnValue:
 
 
 @console.post("/people/<uuid:public_id>/grants")
-@requires(Permission.USER_GRANT_EDIT)
+@requires(Permission.USER_GRANT_EDIT, fresh_factor=True)
 def grant_give(public_id: uuid.UUID) -> ResponseReturnValue:
     """Give a role at a place. Raises NotFound."""
     return _do(public_id, Permission.USER_GRANT_EDIT, _give)
