@@ -298,3 +298,8 @@ def test_no_chinese_is_left_on_the_page_of_a_request_read_in_english(
             page = page.replace(name, "")
         left = re.search(r"[一-鿿]", page)
         assert left is None, page[left.start() - 60 : left.end() + 60]
+
+
+@pytest.mark.parametrize("before", ["9223372036854775808", "-1", "0", "x"])
+def test_a_page_of_the_inbox_that_no_number_can_mean_is_the_first_one(visit: Visit, world: World, before: str) -> None:
+    assert visit(world, Role.PROPERTY_MANAGER).get(f"/approvals?before={before}").status_code == 200
