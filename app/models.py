@@ -9,7 +9,7 @@ from app.meters import command_models
 from app.meters import models as meters
 from app.notify import models as notify
 from app.notify import webhook_models
-from app.permissions import approval_models, factor_models
+from app.permissions import approval_models, factor_models, resident_models
 from app.permissions import models as permissions
 from app.tenants import models as tenants
 
@@ -27,6 +27,7 @@ __all__ = [
     "notify",
     "outbox",
     "permissions",
+    "resident_models",
     "schedule",
     "tenants",
     "webhook_models",

@@ -20,6 +20,7 @@ from app.billing.ledger.seals import LEDGER
 from app.billing.supply import judge_again
 from app.jobs import transport
 from app.jobs.password_links import send_links
+from app.jobs.resident_codes import send_codes
 from app.jobs.timebox import at_most
 from app.jobs.transport import RUN_SECONDS_MAX
 from app.kernel import outbox
@@ -35,6 +36,8 @@ from app.notify.webhook_sender import send_webhooks
 from app.notify.webhooks import forget_old_secrets
 from app.permissions.approvals import expire_approvals
 from app.permissions.password_links import prune_links
+from app.permissions.resident_codes import prune_codes
+from app.permissions.residents import prune_sessions
 from app.permissions.sign_in import prune_sign_ins
 from app.reports.documents import render_receipts
 from app.reports.told import describe
@@ -68,6 +71,7 @@ HANDLERS: Mapping[str, Handler] = {
     "documents": render_receipts,
     "webhooks": _write_down,
     "password_links": send_links,
+    "resident_codes": send_codes,
 }
 
 #: Consumer → what it finds to do by itself, a part at a time: work whose event was lost to a dead letter.
@@ -175,6 +179,8 @@ def _prune(tenant_id: int) -> None:
         forget_old_secrets(session)
         prune_deliveries(session, ended_before=wall_now() - KEEP_WEBHOOKS)
         prune_links(session)
+        prune_codes(session)
+        prune_sessions(session)
 
 
 def _rotate_keys(tenant_id: int) -> None:

@@ -19,12 +19,13 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "notices.failed": ("supply", "webhooks"),
     "webhooks.asked": ("webhooks",),
     "people.link_asked": ("password_links",),
+    "residents.code_asked": ("resident_codes",),
 }
 
 #: Consumer → queue. Money and commands have workers of their own, so that a pile of documents never delays a light.
 QUEUES: dict[str, str] = {
     "pricing": "money", "supply": "commands", "notices": "default", "documents": "default", "password_links": "default",
-    "webhooks": "outside",
+    "resident_codes": "default", "webhooks": "outside",
 }  # fmt: skip
 #: Queues a worker also looks after when its own is empty; strangers' servers answer when they like.
 ALSO: dict[str, tuple[str, ...]] = {"default": ("outside",)}

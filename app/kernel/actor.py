@@ -8,9 +8,9 @@ from typing import Self
 class Actor:
     """`str(actor)` is what entries, payments and the audit log keep: an id, never a name."""
 
-    #: user | api_token | system.
+    #: user | api_token | system | resident.
     kind: str
-    #: Id of the user or token; name of the process.
+    #: Id of the user, token or party; name of the process.
     ref: int | str
     #: Name for receipts; '' for machines.
     name: str = ""

@@ -37,6 +37,11 @@ def render_notice(*, kind: str, params: dict[str, Any], place: Place, locale: st
     return _templates(locale).get_template(f"{kind}.txt").render(words).strip()
 
 
+def render_resident_code(digits: str, *, place: Place, locale: str = "zh") -> str:
+    """The text of the message that proves a resident's number."""
+    return _templates(locale).get_template("resident_code.txt").render(property=place.name, digits=digits).strip()
+
+
 @cache
 def _templates(locale: str) -> Environment:
     return renderer(TEMPLATES, locale)

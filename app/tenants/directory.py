@@ -13,7 +13,18 @@ from app.kernel.db import current_tenant_id
 from app.tenants.models import DirectoryEntry
 
 KINDS = frozenset(
-    {"login", "session", "api_token", "gateway", "merchant", "step", "password_link", "sso", "counter_pc"}
+    {
+        "login",
+        "session",
+        "api_token",
+        "gateway",
+        "merchant",
+        "step",
+        "password_link",
+        "sso",
+        "counter_pc",
+        "resident_page",
+    }
 )
 
 

@@ -46,7 +46,7 @@ class DirectoryEntry(Base):
     __tablename__ = "directory"
     #: SHA-256 of kind and value (`kernel.crypto.directory_digest`).
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    #: login | session | api_token | gateway | merchant | step | password_link | sso | counter_pc.
+    #: login | session | api_token | gateway | merchant | step | password_link | sso | counter_pc | resident_page.
     kind: Mapped[str] = mapped_column(String(16))
     #: The tenant it belongs to.
     tenant_id: Mapped[int]
@@ -254,7 +254,7 @@ class AuditRecord(TenantRow, Base):
     at: Mapped[datetime]
     #: Wall instant, when a demo's clock differs.
     wall_at: Mapped[datetime]
-    #: `user:<id>`, `api_token:<id>`, `system:<process>`.
+    #: `user:<id>`, `api_token:<id>`, `resident:<party id>`, `system:<process>`.
     actor: Mapped[str] = mapped_column(String(60))
     #: Network address of the request; null for processes.
     address: Mapped[str | None] = mapped_column(String(45))

@@ -25,6 +25,7 @@ from app.web.guards import install_guards
 from app.web.limits import install_limits
 from app.web.operators import install_operators
 from app.web.refusals import install_refusals
+from app.web.resident import resident
 from app.web.vocabulary import install_vocabulary
 from app.web.words import install_words
 
@@ -43,7 +44,7 @@ def install(app: Flask, settings: Settings) -> None:
     send_hints_to(Transport(settings.redis_url).hint)
     wake.use_redis(settings.redis_url)
     app.config["SETTINGS"] = settings
-    app.config["OWN_GUARDS"] = frozenset(blueprint.name for blueprint in MACHINES)
+    app.config["OWN_GUARDS"] = frozenset(blueprint.name for blueprint in (*MACHINES, resident))
     _believe_proxies(app, int(settings.trusted_proxies))
     install_limits(app, settings)
     install_bodies(app)
@@ -57,7 +58,7 @@ def install(app: Flask, settings: Settings) -> None:
     install_faults(app)
     install_frame(app)
     app.register_blueprint(console)
-    for blueprint in MACHINES:
+    for blueprint in (resident, *MACHINES):
         app.register_blueprint(blueprint)
 
 

@@ -51,6 +51,12 @@ def _sign_in_deeds() -> dict[str, str]:
         "user:identity:unbind": _("解绑单点登录身份"),
         "user:password_link:send": _("发送重设密码链接"),
         "user:pin:set": _("设置快速切换 PIN"),
+        "resident:session:open": _("住户登录"),
+        "resident:session:refuse": _("住户登录被拒绝"),
+        "resident:session:end": _("住户退出"),
+        "resident:code:withhold": _("住户验证码超出每日上限，未发送"),
+        "resident:page:open": _("开放住户页面"),
+        "resident:page:close": _("关闭住户页面"),
     }
 
 

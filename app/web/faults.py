@@ -111,4 +111,5 @@ def _answer(status: int, code: str, title: str, words: str) -> Response:
         part = make_response(render_template("parts/fault.html", **details), status)
         part.headers.update({"HX-Retarget": "#flash", "HX-Reswap": "innerHTML"})
         return part
-    return make_response(render_template("error.html", icon=ICONS.get(status, "alert-triangle"), **details), status)
+    page = "resident/error.html" if request.path.startswith("/r/") else "error.html"
+    return make_response(render_template(page, icon=ICONS.get(status, "alert-triangle"), **details), status)

@@ -136,11 +136,11 @@ def _admit() -> ResponseReturnValue | None:
     view = current_app.view_functions[request.endpoint]
     if not hasattr(view, "permission"):
         abort(403, f"{request.endpoint} names no permission")
-    _refuse_controls(request.args.items(multi=True))
+    refuse_controls(request.args.items(multi=True))
     refused = _refuse_stranger(view.permission)
     if refused is None and request.method not in SAFE:
-        _refuse_controls(request.form.items(multi=True))
-        _refuse_controls((name, file.filename or "") for name, file in request.files.items(multi=True))
+        refuse_controls(request.form.items(multi=True))
+        refuse_controls((name, file.filename or "") for name, file in request.files.items(multi=True))
         csrf.protect()
         _refuse_viewer(view)
     if refused is None and getattr(view, "fresh_factor", False):
@@ -149,7 +149,8 @@ def _admit() -> ResponseReturnValue | None:
     return refused
 
 
-def _refuse_controls(fields: Iterable[tuple[str, str]]) -> None:
+def refuse_controls(fields: Iterable[tuple[str, str]]) -> None:
+    """Raises ControlCharacters."""
     if any(CONTROL.search(name) or CONTROL.search(value) for name, value in fields):
         raise ControlCharacters
 

@@ -46,6 +46,7 @@ def area_words() -> dict[str, str]:
         "platform": _("平台"),
         "property": _("房间"),
         "reading": _("抄表"),
+        "resident": _("住户页面"),
         "supply": _("供电"),
         "user": _("人员与权限"),
     }
@@ -97,6 +98,7 @@ def sentences() -> dict[Permission, str]:
         Permission.PLATFORM_SETTING_EDIT: _("更改系统设置"),
         Permission.PROPERTY_WALL_READ: _("查看房态图和已付未送达"),
         Permission.READING_IMPORT_LOAD: _("导入和更正抄表示数"),
+        Permission.RESIDENT_PAGE_OPEN: _("开放和关闭住户页面"),
         Permission.SUPPLY_APPLIANCES_CONFIRM: _("确认电器已关后送电"),
         Permission.SUPPLY_EMERGENCY_GIVE: _("夜间应急供电（有时长和金额上限）"),
         Permission.USER_ACCOUNT_EDIT: _("添加、停用人员，重设密码"),

@@ -76,6 +76,7 @@ TABLE = """
     platform:setting:edit     yes   -     -     -     -     -     -     -     -     -     -     -
     property:wall:read        -     yes   yes   yes   yes   yes   yes   yes   yes   -     yes   yes
     reading:import:load       -     yes   -     -     yes   -     -     yes   -     -     -     -
+    resident:page:open        -     yes   -     -     yes   -     -     -     -     -     -     -
     supply:appliances:confirm -     yes   -     -     yes   -     yes   yes   yes   -     -     -
     supply:emergency:give     -     yes   -     -     yes   -     -     -     yes   -     -     -
     user:account:edit         -     yes   -     -     yes   -     -     -     -     -     -     -

@@ -1,6 +1,6 @@
 """The supply account page 用能户: what is left, what the relay does, what happened, and the evidence."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 from flask import g, render_template, request, url_for
@@ -8,7 +8,6 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.engine import Row
 
 from app.billing.arrears import Level, forecast_hours
-from app.billing.day_memo import read_memo
 from app.energy.series import usage_by_day, usage_by_hour
 from app.kernel.clock import business_now, day_start
 from app.kernel.errors import NotFound
@@ -29,7 +28,7 @@ from app.web.console.blueprint import console
 from app.web.console.books import kind_words
 from app.web.console.next_event import next_event, readings_stay_away
 from app.web.console.parts import live_part
-from app.web.console.posting_working import PostingWorking, posting_working
+from app.web.console.posting_working import workings_of
 from app.web.console.stop_outlook import StopOutlook, stop_outlook
 from app.web.console.tables import csv_answer, summable
 from app.web.guards import requires
@@ -39,9 +38,6 @@ from app.web.words import ZONE, _, clock_time, moment
 PAGE = 50
 STATEMENT_ROWS = 40
 HEAT_DAYS = 14
-DAY_LETTERS = 10
-#: A page of the statement seldom reaches further back; what lies beyond is explained by its memo alone.
-STATEMENT_DAYS_MAX = 400
 
 
 @console.get("/accounts")
@@ -95,7 +91,7 @@ def account_statement(public_id: object) -> ResponseReturnValue:
         rows=rows[:PAGE],
         kinds=kind_words(),
         following=following,
-        workings=_workings(a, rows),
+        workings=workings_of(a.id, rows),
     )
 
 
@@ -134,7 +130,7 @@ def _live(a: Row[Any]) -> dict[str, Any]:
         "outlook": _outlook(a),
         "rows": rows,
         "kinds": kind_words(),
-        "workings": _workings(a, rows),
+        "workings": workings_of(a.id, rows),
         "days": account_days(g.session, tenant_id=g.tenant_id, account_id=a.id, most=14),
         "commands": commands,
         "notices": notice_history(g.session, tenant_id=g.tenant_id, account_id=a.id),
@@ -148,27 +144,6 @@ def _outlook(a: Row[Any]) -> StopOutlook | None:
     if not wondered_at or a.available_fen is None or (a.available_fen > 0 and a.alarm_level < Level.ZERO):
         return None
     return stop_outlook(a, business_now())
-
-
-def _workings(a: Row[Any], rows: Any) -> dict[int, PostingWorking]:
-    """Version of a day close's posting → how its amount came about, as that posting knew the day."""
-    memos = {row.version: (_day_of(row.memo), read_memo(row.memo)) for row in rows if row.kind == "usage_day"}
-    days = [day for day, _memo in memos.values() if day is not None]
-    if not days:
-        return {}
-    found = account_days(
-        g.session, tenant_id=g.tenant_id, account_id=a.id, since=min(days), before=max(days) + timedelta(days=1),
-        most=STATEMENT_DAYS_MAX,
-    )  # fmt: skip
-    by_day = {row.day: row for row in found}
-    return {version: posting_working(memo, by_day.get(day)) for version, (day, memo) in memos.items() if day}
-
-
-def _day_of(memo: str) -> date | None:
-    try:
-        return date.fromisoformat(memo[:DAY_LETTERS])
-    except ValueError:
-        return None
 
 
 def _balance_chart(a: Row[Any]) -> Chart:
