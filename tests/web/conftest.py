@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.test import TestResponse
 
 from app import create_app
@@ -30,6 +32,25 @@ SEEDER = Actor.system("tests")
 NO_LIMITS = {
     f"LIMIT_{what}": "" for what in ("TENANT", "USER", "TOKEN", "ADDRESS", "SIGN_IN", "EXPORT", "UNMASK")
 }  # fmt: skip
+
+
+class _Compiled(BytecodeCache):
+    """Templates compiled once for all applications of a worker: a test makes its own application and no other page."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """What an earlier application compiled from the same source."""
+        bucket.code = self.kept.get(bucket.key + bucket.checksum)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep it for the next one."""
+        if bucket.code is not None:
+            self.kept[bucket.key + bucket.checksum] = bucket.code
+
+
+COMPILED = _Compiled()
 
 
 @dataclass
@@ -87,6 +108,7 @@ def make_app(
     def build(**wishes: str) -> Flask:
         wishes = {"CLOCK_FILE": str(business_clock.path), **wishes}
         app = create_app(settings_for(tmp_path / "var", **wishes))
+        app.jinja_env.bytecode_cache = COMPILED
         app.testing = True
         app.config["PROPAGATE_EXCEPTIONS"] = False
         opened.append(database())
