@@ -44,7 +44,7 @@ def expected(town: Town, route: Route, guest: Guest, place: str) -> frozenset[in
         return ASKED_FOR_FACTOR[route.is_safe]
     if guest.by_pin and signed_in_only(route) and not route.is_safe:
         # A counter's PIN is too little for one's own factors, whosever thing is named.
-        return REFUSED | (NOT_THERE if place != OWN else TAKEN)
+        return REFUSED | NOT_THERE | (TAKEN if place == OWN else frozenset())
     if route.arguments and not _is_within(town, route, guest, place):
         return NOT_THERE
     if route.name in SEEN_BY_SOME:

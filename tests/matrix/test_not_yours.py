@@ -14,6 +14,8 @@ from tests.matrix.town import FOREIGN, OWN, SIBLING, Guest, Town
 WITH_ID = [r for r in routes() if r.arguments and r.need != PUBLIC and belongs_to(r) != OF_NOBODY]
 MEDIANS_DIFFER_MS = 5
 TIMES = 200
+#: A machine under load tells medians apart by chance, an oracle does so each time.
+SERIES = 5
 #: Drawn anew for each answer.
 CHANGING = {"Content-Security-Policy", "Set-Cookie", "Date"}
 
@@ -31,6 +33,16 @@ def test_foreign_and_missing_answer_alike(town: Town, route: Route) -> None:
 @pytest.mark.parametrize("route", [r for r in WITH_ID if r.is_safe], ids=lambda route: route.name)
 def test_foreign_and_missing_take_as_long(town: Town, route: Route) -> None:
     guest = _holder(town, route)
+    apart: list[float] = []
+    for _series in range(SERIES):
+        apart.append(_medians_apart_ms(town, route, guest))
+        if abs(apart[-1]) < MEDIANS_DIFFER_MS:
+            return
+    raise AssertionError(f"foreign takes longer than missing by {apart} ms, each time anew")
+
+
+def _medians_apart_ms(town: Town, route: Route, guest: Guest) -> float:
+    """Median of what is foreign minus median of what is missing, asked for in turn."""
     addresses = [address_of(town, route, guest, FOREIGN), nowhere(route)]
     spent: dict[str, list[float]] = {address: [] for address in addresses}
     for _round in range(TIMES):
@@ -39,7 +51,7 @@ def test_foreign_and_missing_take_as_long(town: Town, route: Route) -> None:
             town.ask(guest, "GET", address)
             spent[address].append((time.perf_counter() - began) * 1000)
     foreign, missing = (statistics.median(spent[address]) for address in addresses)
-    assert abs(foreign - missing) < MEDIANS_DIFFER_MS, (foreign, missing)
+    return foreign - missing
 
 
 def _strange_places(route: Route) -> tuple[str, ...]:
