@@ -171,6 +171,7 @@ def _platform_deeds() -> dict[str, str]:
         "platform:key:rotated": _("数据密钥更换完成"),
         "platform:key:rewrap": _("重新加封数据密钥"),
         "audit:log:export": _("导出审计日志"),
+        "report:table:export": _("导出表格"),
         "audit:log:retire": _("归档审计日志"),
         "audit:anchor:restore": _("登记数据库恢复"),
         "api:token:use": _("接口令牌使用被拒绝"),

@@ -4,7 +4,8 @@ import csv
 import io
 from collections.abc import Callable
 
-from sqlalchemy import update
+import pytest
+from sqlalchemy import select, update
 
 from app.billing.models import SupplyAccount
 from app.billing.payments.counter import take_payment
@@ -12,7 +13,7 @@ from app.kernel.actor import Actor
 from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
 from app.permissions.models import User
-from app.tenants.models import Node
+from app.tenants.models import AuditRecord, Node
 from tests.factories.history import pay
 from tests.factories.world import World, unique
 from tests.web.conftest import Visitor
@@ -30,6 +31,18 @@ def test_amounts_of_entries_are_numbers_a_spreadsheet_adds(visit: Visit, world: 
         pay(db, world, fen=fen)
     rows = rows_of(visit(world), "/entries?format=csv")
     assert [row["金额（元）"] for row in rows] == ["100.00", "0.05", "123456.78"]
+
+
+@pytest.mark.parametrize("page", ["/entries", "/energy"])
+def test_a_page_taken_away_as_a_file_leaves_a_record(visit: Visit, world: World, db: Database, page: str) -> None:
+    visitor = visit(world)
+    assert visitor.get(page).status_code == 200
+    assert visitor.get(f"{page}?format=csv").mimetype == "text/csv"
+    with unit_of_work(world.tenant_id, db=db) as session:
+        taken = session.scalars(select(AuditRecord).where(AuditRecord.deed == "report:table:export")).all()
+        assert [(one.actor, one.subject.partition(":")[0], one.facts["format"]) for one in taken] == [
+            (f"user:{visitor.user_id}", "routes", "csv")
+        ]
 
 
 def test_names_in_the_file_of_entries_are_never_run(visit: Visit, world: World, db: Database) -> None:

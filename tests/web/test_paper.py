@@ -6,7 +6,7 @@ from app.reports.charts import Chart, Heat, Mark, Series
 from app.reports.receipt_files import receipt_words
 from app.reports.render import FetchRefused, deny_all, render_pdf
 from app.reports.rmb import capital_yuan
-from app.web.console.tables import csv_answer, plain
+from app.web.console.tables import csv_file, plain
 
 CONTENT = {
     "property": "和风苑", "legal_entity": "远景物业服务有限公司", "tax_number": "91310000MA1FL0XX0X",
@@ -98,7 +98,7 @@ def test_no_spreadsheet_runs_what_somebody_typed(cell: object, said: str) -> Non
 
 
 def test_a_csv_opens_in_the_right_encoding() -> None:
-    answer = csv_answer("a.csv", ["项目"], [["和风苑"]])
+    answer = csv_file("a.csv", ["项目"], [["和风苑"]])
     assert answer.get_data().startswith(b"\xef\xbb\xbf")
     assert "和风苑" in answer.get_data(as_text=True)
     assert answer.headers["Content-Disposition"] == 'attachment; filename="a.csv"'
