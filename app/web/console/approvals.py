@@ -38,8 +38,8 @@ def approvals() -> ResponseReturnValue:
     part = request.args.get("part", "waiting")
     part = part if part in PARTS else "waiting"
     seen = reader()
-    before = request.args.get("before", 0, type=int)
-    before = before if 0 < before < 2**62 else None
+    wanted = request.args.get("before", 0, type=int)
+    before = wanted if 0 < wanted < 2**62 else None
     rows = requests_listed(g.session, reader=seen, part=part, now=wall_now(), before=before, most=PAGE + 1)
     following = url_for("console.approvals", part=part, before=rows[PAGE - 1].Approval.id) if len(rows) > PAGE else None
     return render_template(
