@@ -16,6 +16,8 @@ from app.permissions.policy import ROLES, Permission, Role
 from app.web import MACHINES
 from app.web.console import console
 from app.web.guards import SIGNED_IN
+from app.web.resident import resident
+from app.web.resident.blueprint import RESIDENT
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "matrix.md"
 HEAD = """# Who may do what
@@ -36,6 +38,8 @@ PERMISSIONS = """
 The dot says that the role holds it.
 
 """
+#: What a view names besides a permission → in words.
+WHO = {SIGNED_IN: "who is signed in", RESIDENT: "residents of the place"}
 OPEN = """
 ## What asks for no role
 
@@ -45,7 +49,7 @@ OPEN = """
 def rules() -> list[tuple[str, str, Permission | str | None]]:
     """(method, rule, what the view names) of every route; None is public."""
     app = Flask("app", static_folder=None)
-    for blueprint in (console, *MACHINES):
+    for blueprint in (console, resident, *MACHINES):
         app.register_blueprint(blueprint)
     return sorted(
         (method, rule.rule, getattr(app.view_functions[rule.endpoint], "permission", None))
@@ -86,7 +90,7 @@ def _permissions() -> str:
 
 def _open(found: list[tuple[str, str, Permission | str | None]]) -> str:
     rows = [
-        [method, rule.replace("<", "{").replace(">", "}"), "who is signed in" if need == SIGNED_IN else "anybody"]
+        [method, rule.replace("<", "{").replace(">", "}"), WHO.get(str(need), "anybody")]
         for method, rule, need in found
         if not isinstance(need, Permission)
     ]
