@@ -165,6 +165,8 @@ def answer_enrolment(
     try:
         with unit_of_work(tenant_id, db=db) as session:
             step, user = _step_and_user(session, token, "enrol")
+            if list_factors(session, user_id=user.id):
+                raise StepOver()  # of two who know the password, only the first sets one up by it
             by = Actor.user(user.id, address=visitor.address)
             if answer.lstrip().startswith("{") and party is not None and step.challenge is not None:
                 codes = add_passkey(
@@ -296,7 +298,7 @@ def _tenant_of_step(db: Database, token: str) -> int:
 def _step_and_user(session: Session, token: str, purpose: str) -> tuple[SignInStep, User]:
     """Both, the step locked. Raises StepOver, also when the password, the grants or the person changed since."""
     step = find_step(session, token=token, purpose=purpose, lock=True)
-    user = session.scalar(select(User).where(User.id == step.user_id, User.disabled_at.is_(None)))
+    user = session.scalar(select(User).where(User.id == step.user_id, User.disabled_at.is_(None)).with_for_update())
     if user is None or user.session_version != step.facts.get("version"):
         raise StepOver()
     return step, user

@@ -34,7 +34,7 @@ from app.permissions.sign_in import (
     step_of,
 )
 from app.permissions.step_up import Here, PasswordWrong, ask_passkey, check_password, is_fresh, show_factor
-from app.permissions.steps import TRIES_MAX, FactorTriesSpent, FactorWrong, StepOver, new_challenge
+from app.permissions.steps import TRIES_MAX, FactorTriesSpent, FactorWrong, StepOver, find_step, new_challenge
 from app.tenants.models import AuditRecord
 from tests.factories.authenticator import SoftKey, code, stand_mid_step
 from tests.factories.factors import (
@@ -202,6 +202,21 @@ def test_a_passkey_may_be_the_one_that_is_set_up(db: Database, world: World) -> 
         db, token=step.step, answer=key.create(options), name="钥匙", party=PARTY, visitor=HERE
     )
     assert len(codes) == 10
+
+
+def test_of_two_who_know_the_password_only_the_first_sets_up_a_factor(db: Database, world: World) -> None:
+    with unit_of_work(world.tenant_id, db=db) as session:
+        require(session, world)
+        login = make_person(session, world).login
+    first, second, key = asked(db, login), asked(db, login), SoftKey()
+    with unit_of_work(world.tenant_id, db=db) as session:
+        user = session.scalars(select(User).where(User.login == login)).one()
+        secret = secret_of(session, unconfirmed_totp(session, user_id=user.id))
+        challenge = find_step(session, token=first.step, purpose="enrol").challenge or b""
+        options = json.loads(registration_options(PARTY, user=user, challenge=challenge, held=[]))
+    answer_enrolment(db, token=second.step, answer=code(secret, steps=-1), name="x", party=PARTY, visitor=HERE)
+    with pytest.raises(StepOver):
+        answer_enrolment(db, token=first.step, answer=key.create(options), name="钥匙", party=PARTY, visitor=HERE)
 
 
 # --- a passkey alone ---
