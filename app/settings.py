@@ -41,7 +41,7 @@ class Settings:
     clock_file: str = _setting("demo only: the file of the movable business clock", "")
     web_host: str = _setting("address the web server listens on", "127.0.0.1")
     web_port: str = _setting("port the web server listens on", "8080")
-    public_url: str = _setting("address of the console as people type it; empty: http://127.0.0.1:WEB_PORT", "")
+    public_url: str = _setting("address of the console as people type it; empty: http://localhost:WEB_PORT", "")
     web_workers: str = _setting("gunicorn worker processes", "1")
     web_threads: str = _setting("threads in each web worker", "8")
     trusted_hosts: str = _setting("comma-separated host names the web answers to; empty: loopback names only", "")
@@ -90,7 +90,8 @@ class Settings:
     @property
     def public_address(self) -> str:
         """Scheme, host and port of every link that leaves the console, without a slash at its end."""
-        return (self.public_url or f"http://127.0.0.1:{self.web_port}").rstrip("/")
+        # A name and not a number: browsers make passkeys for names only, and `localhost` is one.
+        return (self.public_url or f"http://localhost:{self.web_port}").rstrip("/")
 
     @property
     def var_path(self) -> Path:

@@ -58,8 +58,9 @@ def product_env(
 
 
 def web_url(env: Mapping[str, str]) -> str:
-    """Where a browser on this machine finds the product."""
-    return f"http://{env['WEB_HOST']}:{env['WEB_PORT']}"
+    """Where a browser on this machine finds the product: by name, because browsers make passkeys for names only."""
+    host = "localhost" if env["WEB_HOST"] == "127.0.0.1" else env["WEB_HOST"]
+    return f"http://{host}:{env['WEB_PORT']}"
 
 
 def listeners(env: Mapping[str, str]) -> list[tuple[str, str, int]]:

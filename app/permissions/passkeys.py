@@ -72,7 +72,7 @@ def relying_party(public_url: str) -> RelyingParty | None:
     """The relying party of an address; None where browsers make no passkeys: for numbers, and without TLS but here."""
     parts = urlsplit(public_url)
     host = parts.hostname or ""
-    if not host or _is_number(host) or (parts.scheme != "https" and host != "localhost"):
+    if not host or is_number(host) or (parts.scheme != "https" and host != "localhost"):
         return None
     return RelyingParty(f"{parts.scheme}://{parts.netloc}".rstrip("/"), host)
 
@@ -200,9 +200,11 @@ def _descriptors(held: list[UserFactor]) -> list[PublicKeyCredentialDescriptor]:
     return [PublicKeyCredentialDescriptor(id=factor.credential_id) for factor in held if factor.credential_id]
 
 
-def _is_number(host: str) -> bool:
+def is_number(host: str) -> bool:
+    """Whether a host, with or without its port, is an address in numbers and no name."""
+    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
     try:
-        ipaddress.ip_address(host)
+        ipaddress.ip_address(name)
     except ValueError:
         return False
     return True

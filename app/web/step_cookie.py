@@ -2,15 +2,17 @@
 
 from flask import Response, current_app, request
 
-from app.permissions.passkeys import RelyingParty, relying_party
+from app.permissions.passkeys import RelyingParty, is_number, relying_party
 from app.permissions.sign_in import Visitor
 from app.permissions.steps import STEP_LASTS
 from app.web.agents import agent
 
 
 def party() -> RelyingParty | None:
-    """Whom passkeys are made for: by the setting, whatever the request says. None where there can be none."""
-    return relying_party(current_app.config["SETTINGS"].public_address)
+    """Whom passkeys are made for: by the setting, whatever the request says. None where there can be none: where the
+    setting allows none, and for whoever came by a number, for which browsers make none either.
+    """
+    return None if is_number(request.host) else relying_party(current_app.config["SETTINGS"].public_address)
 
 
 def visitor() -> Visitor:

@@ -237,11 +237,23 @@ def test_the_host_of_a_request_decides_nothing_about_passkeys(make_app: Callable
     assert json.loads(answer.get_data())["rpId"] == "tally.example"
 
 
-def test_without_a_name_of_its_own_an_installation_offers_no_passkeys(make_app: Callable[..., Flask]) -> None:
-    visitor = Visitor(make_app().test_client())
+@pytest.mark.parametrize("site", ["http://127.0.0.1:8080", "http://tally.example", "https://10.0.0.7"])
+def test_without_a_name_of_its_own_an_installation_offers_no_passkeys(
+    make_app: Callable[..., Flask], site: str
+) -> None:
+    visitor = Visitor(make_app(PUBLIC_URL=site).test_client())
     assert "data-passkey" not in visitor.text("/sign-in")
     answer = visitor.client.post("/sign-in/passkey/options", headers={"X-CSRFToken": token_of(visitor)})
     assert answer.status_code == 404
+
+
+def test_on_this_machine_a_passkey_is_offered_to_who_came_by_name_and_not_by_number(app: Flask) -> None:
+    visitor = Visitor(app.test_client())
+    assert "data-passkey" in visitor.text("/sign-in")
+    for number in ("127.0.0.1:8080", "[::1]:8080"):
+        page = visitor.get("/sign-in", headers={"Host": number})
+        assert page.status_code == 200
+        assert "data-passkey" not in page.get_data(as_text=True)
 
 
 # --- addresses that lead elsewhere ---
