@@ -18,6 +18,8 @@ _CHANGING = re.compile(
     r'"reference": ?"\w+"|name="key" value="[^"]*"|name="csrf-token"[^>]*'
 )
 SEED = 20260715
+#: How often the sample asks as somebody with an own role, or with a grant that ended.
+ODD_ONES = 0.3
 
 
 def address_of(town: Town, route: Route, guest: Guest, place: str) -> str:
@@ -88,7 +90,8 @@ def cast_of(town: Town, route: Route, *, turn: tuple[int, int], whole: bool) -> 
     for crowd in ([g for g in holders if not _at_top(g)], [g for g in holders if _at_top(g)], others):
         picked += chance.sample(crowd, 1) if crowd else []
     number, of = turn
-    crowd = [g for g in guests if g.role and not _at_top(g)]
+    picked += [town.guests[name] for name in ("own role@property", "ended@property") if chance.random() < ODD_ONES]
+    crowd = [g for g in guests if g.role and not _at_top(g) and g.held is None]
     picked += [guest for order, guest in enumerate(crowd) if order % of == number]
     return list({g.name: g for g in picked}.values())
 

@@ -19,7 +19,7 @@ from tests.matrix.routes import PUBLIC, Route, routes, signed_in_only
 from tests.matrix.table import GOOD_FORMS
 from tests.matrix.test_canaries import all_text, strange_words
 from tests.matrix.test_routes import NOTES, WHOLE
-from tests.matrix.town import FOREIGN, OWN, SIBLING, Guest, Town
+from tests.matrix.town import FOREIGN, OWN, SIBLING, Guest, Town, viewing
 
 OF_MACHINES = tuple(blueprint.name for blueprint in MACHINES)
 UNSAFE = [r for r in routes() if not r.is_safe and r.endpoint.split(".")[0] not in OF_MACHINES]
@@ -169,6 +169,18 @@ def test_nothing_is_done_without_the_form_s_own_token(town: Town, route: Route) 
     with town.writes() as written:
         said = [town.ask(guest, route.method, address, **options).status_code for options in tries]
     assert set(said) <= {400, 403, 415}, said
+    assert set(written) <= NOTES
+
+
+@pytest.mark.parametrize("route", BEHIND_SIGN_IN, ids=lambda route: route.name)
+def test_who_looks_through_somebody_s_eyes_changes_nothing(town: Town, route: Route) -> None:
+    guest = viewing(town, town.guests["group_administrator@headquarters"], town.guests["property_manager@property"])
+    form = form_of(town, route, OWN) | good_form(town, route)
+    if getattr(route.view, "while_viewing", False):
+        return
+    with town.writes() as written:
+        answer = town.ask(guest, route.method, address_of(town, route, guest, OWN), data=form)
+    assert answer.status_code in {403, 409}
     assert set(written) <= NOTES
 
 

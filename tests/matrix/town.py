@@ -18,7 +18,7 @@ from typing import Any
 from flask import Flask, g, request
 from flask.testing import FlaskClient
 from itsdangerous import URLSafeTimedSerializer
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session
 
 from app import create_app
@@ -30,7 +30,7 @@ from app.kernel.crypto import directory_digest
 from app.kernel.db import Database, database
 from app.kernel.unit_of_work import unit_of_work
 from app.permissions.factor_models import CounterPc, UserFactor
-from app.permissions.models import ApiToken, Grant, User
+from app.permissions.models import ApiToken, Grant, OwnRole, User, UserSession
 from app.permissions.policy import ROLES, Permission, Role
 from app.permissions.sessions import begin_session
 from app.tenants import directory
@@ -79,12 +79,16 @@ class Guest:
     stale: bool = False
     #: Whether the session was opened by PIN at the property's counter: a cashier's rights at most, and there only.
     by_pin: bool = False
+    #: What is held where that is not what the standard role says: an own role, a grant that ended.
+    held: frozenset[Permission] | None = None
     #: The token of a resident's phone.
     resident: str = ""
 
     @property
     def permissions(self) -> frozenset[Permission]:
         """What the guest holds somewhere."""
+        if self.held is not None:
+            return self.held
         held = ROLES[self.role] if self.role else frozenset()
         return held & ROLES[Role.CASHIER] if self.by_pin else held
 
@@ -279,6 +283,8 @@ def _invite(town: Town) -> None:
         town.guests[f"{name}, stale"] = _stale(town, town.guests[name])
     for name in ("cashier@property", "property_manager@property", "group_administrator@headquarters"):
         town.guests[f"{name}, by PIN"] = _by_pin(town, town.guests[name])
+    town.guests["own role@property"] = _with_own_role(town)
+    town.guests["ended@property"] = _with_ended_grant(town)
     town.guests["stranger"] = _stranger(town)
     for name, held in (("token", [Permission.READING_IMPORT_LOAD, Permission.METER_METER_READ]), ("token@nothing", [])):
         town.guests[name] = _token(town, mine, name, held)
@@ -326,6 +332,42 @@ def _by_pin(town: Town, guest: Guest) -> Guest:
         token = begin_session(session, user=user, address="127.0.0.1", agent="tests", **opened)
     cookie, form_token = _browser(town, token)
     return replace(guest, name=f"{guest.name}, by PIN", cookie=cookie, form_token=form_token, by_pin=True)
+
+
+def _with_own_role(town: Town) -> Guest:
+    """A copy of read-only with something taken away and something added: rights follow the copy, not its name."""
+    mine = town.worlds[OWN]
+    held = ROLES[Role.READ_ONLY] - {Permission.METER_METER_READ} | {Permission.READING_IMPORT_LOAD}
+    with unit_of_work(mine.tenant_id, db=town.db) as session:
+        role = {"based_on": "read_only", "permissions": sorted(held), "changed_at": wall_now()}
+        session.add(OwnRole(code="own:matrix", name="自定义角色", **role))
+    guest = _guest(town, mine, "own role@property", Role.READ_ONLY, mine.property_id)
+    _change_grant(town, guest, role="own:matrix")
+    return replace(guest, held=held)
+
+
+def _with_ended_grant(town: Town) -> Guest:
+    """Somebody whose only grant is over: nothing is held any more, though the session lives."""
+    mine = town.worlds[OWN]
+    guest = _guest(town, mine, "ended@property", Role.PROPERTY_MANAGER, mine.property_id)
+    _change_grant(town, guest, ends_at=wall_now() - timedelta(hours=1))
+    return replace(guest, held=frozenset())
+
+
+def _change_grant(town: Town, guest: Guest, **values: Any) -> None:
+    with unit_of_work(town.worlds[OWN].tenant_id, db=town.db) as session:
+        session.execute(update(Grant).where(Grant.user_id == guest.user_id).values(**values))
+
+
+def viewing(town: Town, guest: Guest, other: Guest) -> Guest:
+    """The guest in a new session, seeing the console as somebody else."""
+    again = town.again(guest)
+    with unit_of_work(town.worlds[OWN].tenant_id, db=town.db) as session:
+        newest = select(UserSession.digest).where(UserSession.user_id == guest.user_id)
+        digest = session.scalars(newest.order_by(UserSession.created_at.desc()).limit(1)).one()
+        view = update(UserSession).where(UserSession.digest == digest).values(view_as_user_id=other.user_id)
+        session.execute(view)
+    return again
 
 
 def _stranger(town: Town) -> Guest:
