@@ -49,6 +49,7 @@ SHOTS = (
     Shot("today", "/"),
     Shot("wall", "/rooms"),
     Shot("mass", "/rooms/mass"),
+    Shot("residents", "/residents"),
     Shot("emergency", "/emergency?q=A-01"),
     Shot("emergency-room", "/emergency?q=A-01", "a.list-group-item"),
     Shot("collection", "/collection"),

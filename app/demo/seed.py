@@ -26,6 +26,7 @@ from app.kernel.partitions import ensure_ahead
 from app.kernel.schedule import ScheduleRun
 from app.kernel.unit_of_work import unit_of_work
 from app.meters.epoch import use_epoch_file
+from app.permissions.residents import open_page
 from app.settings import Settings
 from app.tenants.models import Node, Property, Tenant
 from app.tenants.service import add_region, create_tenant
@@ -121,6 +122,8 @@ def _fill(db: Database, tenant_id: int, settings: Settings, town: Town) -> dict[
         users = make_users(session, settings=settings, nodes=nodes, headquarters_id=headquarters.id)
         cashier = Actor.user(users[CASHIER.login].id, name=CASHIER.name)
         _play(session, sites, town, cashier)
+        for id_ in nodes.values():
+            open_page(session, property_id=id_, by=Actor.user(users[MANAGER.login].id), allowed=[id_])
         _stop_on_request(session, sites, Actor.user(users[MANAGER.login].id))
     return nodes
 

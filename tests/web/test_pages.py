@@ -25,7 +25,7 @@ Visit = Callable[..., Visitor]
 
 PAGES = (
     "/", "/rooms", "/rooms?state=zero", "/accounts", "/accounts?state=normal", "/payments", "/deliveries",
-    "/emergency", "/emergency?q=A", "/collection", "/rooms/mass",
+    "/emergency", "/emergency?q=A", "/collection", "/rooms/mass", "/residents",
     "/customers", "/customers?q=1234", "/unmaskings",
     "/meters", "/meters?online=0", "/readings/import", "/entries", "/entries?kind=top_up&day=2026-07-15", "/energy",
     "/energy?days=7", "/audit", "/audit?result=refused&words=x", "/people", "/roles", "/permissions",

@@ -78,7 +78,7 @@ def test_a_resident_looks_at_their_own_balance_at_23_00_and_sees_why_it_is_dark(
     entered = post(phone, f"{base}/sign-in/code", {"code": arrived.digits}, token_from=f"{base}/sign-in/code")
     assert (entered.status_code, entered.location) == (303, base)
     page = text(phone, base)
-    for said in ("A-0101", "00000001", "已停电", "2026-07-15 23:00", "再充值", "应急供电", "138****8000", "最近示数"):
+    for said in ("A-0101", "00000001", "已停供", "2026-07-15 23:00", "再充值", "应急供电", "138****8000", "最近示数"):
         assert said in page, said
     assert "¥-" in page or "-¥" in page or "−" in page
     assert "住户1" not in page  # names are masked here as everywhere
@@ -339,8 +339,8 @@ DARK = (
     ({"basis": "manual"}, "工作人员于"),
     ({"basis": "safety"}, "因用电安全"),
     ({"basis": "zero_stop", "paid_at": NIGHT}, "正在恢复供电"),
-    ({"basis": "zero_stop", "state": "ordered"}, "即将停电"),
-    ({"basis": "manual", "state": "ordered"}, "工作人员已安排停电"),
+    ({"basis": "zero_stop", "state": "ordered"}, "即将停供"),
+    ({"basis": "manual", "state": "ordered"}, "工作人员已安排停供"),
 )
 
 
