@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -12,6 +13,9 @@ from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
 from app.billing.models import Receipt, SupplyAccount
+from app.demo.people import phone_of
+from app.demo.street import first_number
+from app.demo.town import HEFENG
 from app.kernel.clock import business_now
 from app.kernel.db import Database
 from app.kernel.unit_of_work import unit_of_work
@@ -368,6 +372,12 @@ def test_the_reason_a_person_typed_for_a_stop_stays_with_the_staff(
     bring_online(db, world)
     stop_in_force(db, world, 0, by_hand="与邻居纠纷")
     assert "与邻居纠纷" not in text(resident_client(app, db, world), f"/r/{open_residents(db, world)}")
+
+
+def test_the_number_that_the_readme_names_is_a_demo_homes() -> None:
+    order = [supply.space for supply in HEFENG.supplies].index("A-0202")
+    number = phone_of(first_number(0) + order)
+    assert f"{number[:3]} {number[3:7]} {number[7:]}" in Path("README.md").read_text(encoding="utf-8")
 
 
 def test_a_manager_opens_the_page_prints_its_address_and_closes_it(
