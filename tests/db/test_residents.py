@@ -1,5 +1,6 @@
 """Residents prove a number and see what is theirs today: codes, sessions, roles, and what nobody may learn."""
 
+import re
 import threading
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -13,7 +14,9 @@ from app.kernel.db import Database
 from app.kernel.errors import NotFound
 from app.kernel.outbox import OutboxEvent
 from app.kernel.unit_of_work import unit_of_work
-from app.notify.sms import SmsRefused, SmsUnavailable
+from app.notify.fake_sms import FakeSmsServer
+from app.notify.sender import use_provider
+from app.notify.sms import HttpSms, SmsRefused, SmsUnavailable
 from app.permissions import resident_codes
 from app.permissions.resident_codes import (
     TRIES_MAX,
@@ -52,6 +55,7 @@ from tests.factories.world import World, build_sibling
 
 HERE = "192.0.2.7"
 STRANGER = "13999999999"
+SECRET = "a secret of the provider and ours"
 
 
 def ask(db: Database, world: World, phone: str = PHONE, *, address: str = HERE) -> str:
@@ -272,6 +276,31 @@ def test_a_provider_that_refuses_costs_a_code_and_one_that_is_away_is_tried_agai
     ask(db, world)
     with phones(SmsRefused(error="blocked")):
         deliver_codes(world)
+
+
+def test_the_code_comes_over_the_providers_wire_and_is_kept_nowhere_here(db: Database, world: World) -> None:
+    server = FakeSmsServer(("127.0.0.1", 0), secret=SECRET, report_url="")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    provider = HttpSms(f"http://127.0.0.1:{server.server_address[1]}", SECRET)
+    use_provider(provider)
+    give_phone(db, world)
+    token = ask(db, world)
+    deliver_codes(world)
+    use_provider(None)
+    provider.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    (message,) = server.phones.messages.values()
+    assert message["to"] == "+8613800138000"
+    assert message["text"].startswith("【和风苑】")
+    digits = re.findall(r"[0-9]{6}", message["text"])
+    with unit_of_work(world.tenant_id, db=db) as session:
+        kept = [str(said) for said in session.scalars(select(OutboxEvent.payload))]
+        kept += [f"{r.actor} {r.subject} {r.facts} {r.after}" for r in session.scalars(select(AuditRecord))]
+    assert [said for said in kept if digits[0] in said or "13800138000" in said] == []
+    assert who(db, world, enter(db, world, token, digits[0])) is not None
 
 
 def test_who_moves_out_sees_nothing_with_the_next_request(db: Database, world: World, business_clock: Any) -> None:
