@@ -56,7 +56,7 @@ def sentences() -> dict[Permission, str]:
     """What each permission lets a person do."""
     return {
         Permission.ACCOUNT_SUPPLY_READ: _("查看用能户：余额、用量、通知和控制记录"),
-        Permission.API_TOKEN_MANAGE: _("签发和撤销接口令牌"),
+        Permission.API_TOKEN_MANAGE: _("签发和撤销 API 令牌"),
         Permission.API_WEBHOOK_MANAGE: _("登记向外推送的地址"),
         Permission.APPROVAL_LIMIT_EDIT: _("设定各角色可独自办理的限额"),
         Permission.APPROVAL_METER_DECIDE: _("审批抄表更正和批量停送电"),
@@ -105,7 +105,7 @@ def sentences() -> dict[Permission, str]:
         Permission.USER_ACCOUNT_READ: _("查看人员、角色和权限"),
         Permission.USER_GRANT_EDIT: _("授予和收回角色"),
         Permission.USER_POLICY_EDIT: _("更改安全策略"),
-        Permission.USER_PROVIDER_EDIT: _("配置单点登录"),
+        Permission.USER_PROVIDER_EDIT: _("配置企业登录"),
         Permission.USER_ROLE_EDIT: _("新建和修改自定义角色"),
         Permission.USER_SESSION_MANAGE: _("结束他人的登录"),
         Permission.USER_VIEW_AS: _("以他人视角查看（只读，留痕）"),

@@ -199,7 +199,7 @@ def security_sessions_end() -> ResponseReturnValue:
 
 def opened_words() -> dict[str, str]:
     """How a session was opened, in words."""
-    return {"password": _("密码"), "pin": _("柜台 PIN"), "passkey": _("通行密钥"), "sso": _("单点登录")}
+    return {"password": _("密码"), "pin": _("柜台 PIN"), "passkey": _("通行密钥"), "sso": _("企业登录")}
 
 
 def refusal_words() -> dict[str, str]:
