@@ -202,7 +202,8 @@ def _descriptors(held: list[UserFactor]) -> list[PublicKeyCredentialDescriptor]:
 
 def is_number(host: str) -> bool:
     """Whether a host, with or without its port, is an address in numbers and no name."""
-    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host
+    name = name.partition(":")[0] if name.count(":") == 1 else name
     try:
         ipaddress.ip_address(name)
     except ValueError:

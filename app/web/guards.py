@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from flask import Flask, Response, abort, current_app, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -188,16 +188,24 @@ def _ask_factor(permission: Permission | str) -> ResponseReturnValue | None:
     return _leave_for(url_for("console.security"))
 
 
+def _parts(address: str | None) -> SplitResult:
+    """The parts of an address that a browser says; empty ones for what no browser would."""
+    try:
+        return urlsplit(address or "")
+    except ValueError:
+        return urlsplit("")
+
+
 def _to_step_up(kinds: frozenset[str]) -> ResponseReturnValue:
     """A page asked for is asked for again afterwards; a form sent is kept, and sent again by a click."""
     if request.headers.get("HX-Request"):
-        page = urlsplit(request.headers.get("HX-Current-URL", ""))
+        page = _parts(request.headers.get("HX-Current-URL"))
         return _leave_for(url_for("console.step_up_page", next=f"{page.path}?{page.query}".rstrip("?") or None))
     if request.method in SAFE:
         return _leave_for(url_for("console.step_up_page", next=request.full_path.rstrip("?")))
     kept = kept_form()
     # What cannot be sent again is typed again, on the page it was typed on: the form's own address may answer no GET.
-    back = request.full_path.rstrip("?") if kept else urlsplit(request.referrer or "").path
+    back = request.full_path.rstrip("?") if kept else _parts(request.referrer).path
     page_ = render_template("console/step_up.html", back=back, kept=kept, kinds=kinds, refused=None)
     return page_, 403
 

