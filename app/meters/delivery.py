@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.kernel.clock import business_now
@@ -159,11 +159,16 @@ def settle_command(
 
 
 def note_relay(session: Session, *, meter_id: int, relay: SeenRelay) -> bool:
-    """Keep what a meter says of its relay; True when it is another state than the one known."""
-    meter = session.scalars(select(Meter).where(Meter.id == meter_id)).one()
-    changed = meter.relay_state != relay.state
-    meter.relay_state, meter.relay_read_at = relay.state, relay.at
-    return changed
+    """Keep what a meter says of its relay, unless a later reading is kept; True when it is another state than known.
+
+    Whether it stands is asked in the statement that writes it: a poll's answer may be written at the same time.
+    """
+    known = select(Meter.relay_state).where(Meter.id == meter_id).with_for_update(key_share=True)
+    before = session.scalars(known).one()
+    stands = or_(Meter.relay_read_at.is_(None), Meter.relay_read_at <= relay.at)
+    keep = update(Meter).where(Meter.id == meter_id, stands).values(relay_state=relay.state, relay_read_at=relay.at)
+    after = session.scalars(keep.returning(Meter.relay_state)).one_or_none()
+    return after is not None and after != before
 
 
 def _lock_properties(session: Session, lease_epochs: Mapping[int, int]) -> dict[int, bool]:

@@ -63,9 +63,9 @@ def _write_answers(session: Session, last: dict[int, Heard], heard: Sequence[Hea
             .with_for_update(key_share=True)
         )
     }
-    relays = {item.meter_id: item.relay for item in heard if item.relay is not None}
+    relays = _latest_relays(heard)
     drifts = {item.meter_id: item.clock_off_s for item in heard if item.clock_off_s is not None}
-    session.execute(
+    written = session.execute(
         _ANSWERS,
         packed(
             {
@@ -81,14 +81,21 @@ def _write_answers(session: Session, last: dict[int, Heard], heard: Sequence[Hea
     returned = [
         ({"meter_id": id_}, f"meter:{id_}") for id_, row in known.items() if _was_lost(row.online, row.answered_at)
     ]
+    now = {row.id: row.relay_state for row in written}
     moved = [
-        ({"meter_id": id_, "relay_state": relays[id_].state}, f"meter:{id_}")
+        ({"meter_id": id_, "relay_state": now[id_]}, f"meter:{id_}")
         for id_, row in known.items()
-        if id_ in relays and _moved(row.relay_state, relays[id_].state)
+        if _moved(row.relay_state, now[id_])
     ]
     for kind, events in (("meters.returned", returned), ("meters.relay_changed", moved)):
         if events:
             tell_many(session, kind=kind, events=events)
+
+
+def _latest_relays(heard: Sequence[Heard]) -> dict[int, SeenRelay]:
+    """Of each meter the relay's latest reading; of two at one instant the one heard last."""
+    seen = [(item.relay.at, item.meter_id, item.relay) for item in heard if item.relay is not None]
+    return {meter_id: relay for _at, meter_id, relay in sorted(seen, key=lambda one: one[0])}
 
 
 def _was_lost(online: bool, answered_at: datetime | None) -> bool:
@@ -109,11 +116,14 @@ _SAID = unnest(
     relay_ats="relay_us bigint",
     drifts="drift bigint",
 )
+# A reading that waited to be written may be older than a command's read-back that did not: it changes no relay.
+_STANDS = f"{AT.format('u.relay_us')} >= coalesce(m.relay_read_at, '-infinity')"
 _ANSWERS = text(
     f"UPDATE meters m SET answered_at = {AT.format('u.at_us')}, online = true,"
-    " relay_state = coalesce(u.relay, m.relay_state),"
-    f" relay_read_at = coalesce({AT.format('u.relay_us')}, m.relay_read_at),"
+    f" relay_state = CASE WHEN {_STANDS} THEN u.relay ELSE m.relay_state END,"
+    f" relay_read_at = greatest({AT.format('u.relay_us')}, m.relay_read_at),"
     " clock_drift_s = coalesce(u.drift, m.clock_drift_s)"
     f" FROM {_SAID}"
     " WHERE m.tenant_id = :t AND m.id = u.meter_id"
+    " RETURNING m.id, m.relay_state"
 )
