@@ -15,18 +15,18 @@ from xdist.scheduler import LoadScopeScheduling
 
 #: Seconds on two cores, by folder of tests/. Together the eight minutes of `make test`.
 BUDGET_S = {
-    "rules": 20,
-    "frames": 10,
-    "structure": 20,
-    "launcher": 30,
-    "db": 100,
-    "web": 60,
-    "matrix": 90,
-    "contracts": 10,
-    "scenarios": 100,
-    "migrations": 20,
-    "faults": 50,
-    "browser": 60,
+    "rules": 5,
+    "frames": 5,
+    "structure": 10,
+    "launcher": 20,
+    "db": 90,
+    "web": 125,
+    "matrix": 60,
+    "contracts": 5,
+    "scenarios": 45,
+    "migrations": 5,
+    "faults": 25,
+    "browser": 85,
 }
 #: What one worker does from its first test to its last, by the beginning of the test's name. A browser's driver and other
 #: tests do not mix (tests/browser/conftest.py), and the story takes half a minute to tell once.
