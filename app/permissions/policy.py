@@ -36,6 +36,7 @@ class Permission(StrEnum):
     METER_METER_READ = "meter:meter:read"
     MONEY_ADJUSTMENT_MAKE = "money:adjustment:make"
     MONEY_RECEIPT_PRINT = "money:receipt:print"
+    MONEY_RECEIPT_READ = "money:receipt:read"
     MONEY_REFUND_GIVE = "money:refund:give"
     MONEY_SHIFT_OWN = "money:shift:own"
     MONEY_TOPUP_REVERSE = "money:topup:reverse"
@@ -55,6 +56,7 @@ class Permission(StrEnum):
     PROPERTY_WALL_READ = "property:wall:read"
     READING_IMPORT_LOAD = "reading:import:load"
     RESIDENT_PAGE_OPEN = "resident:page:open"
+    SECURITY_SETTING_READ = "security:setting:read"
     SUPPLY_APPLIANCES_CONFIRM = "supply:appliances:confirm"
     SUPPLY_EMERGENCY_GIVE = "supply:emergency:give"
     USER_ACCOUNT_EDIT = "user:account:edit"
@@ -112,8 +114,16 @@ HEADQUARTERS_ONLY = frozenset(
     | {P.PERSON_DATA_ERASE, P.USER_POLICY_EDIT, P.USER_PROVIDER_EDIT, P.USER_ROLE_EDIT, P.USER_SESSION_MANAGE}
     | {P.USER_VIEW_AS}
 )
+#: Looking at receipts, and printing them: every print is counted.
+PAPERS = frozenset({P.MONEY_RECEIPT_PRINT, P.MONEY_RECEIPT_READ})
+#: What is changed by the one permission is looked at by the other.
+LOOKED_AT: Mapping[Permission, Permission] = MappingProxyType(
+    {P.MONEY_RECEIPT_PRINT: P.MONEY_RECEIPT_READ}
+    | dict.fromkeys((P.API_TOKEN_MANAGE, P.API_WEBHOOK_MANAGE, P.APPROVAL_LIMIT_EDIT), P.SECURITY_SETTING_READ)
+    | dict.fromkeys((P.COUNTER_PC_REGISTER, P.USER_POLICY_EDIT, P.USER_PROVIDER_EDIT), P.SECURITY_SETTING_READ)
+)
 #: Find the customer, sell, print, close one's own till, and ask whether the heaters are off.
-CASHIER = SELLING | {P.ACCOUNT_SUPPLY_READ, P.MONEY_RECEIPT_PRINT, P.PROPERTY_WALL_READ, P.SUPPLY_APPLIANCES_CONFIRM}
+CASHIER = SELLING | PAPERS | {P.ACCOUNT_SUPPLY_READ, P.PROPERTY_WALL_READ, P.SUPPLY_APPLIANCES_CONFIRM}
 #: Who runs a place gives money back and decides on it, and therefore never takes any: selling is the cashier's alone.
 RUNNING = frozenset(Permission) - PLATFORM_ONLY - SELLING
 
@@ -125,17 +135,19 @@ ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
         Role.GROUP_ADMINISTRATOR: RUNNING,
         Role.GROUP_FINANCE: READS
         | GIVING
+        | PAPERS
         | {P.APPROVAL_MONEY_DECIDE, P.APPROVAL_PRICE_DECIDE, P.LEDGER_ENTRY_READ, P.LEGAL_ENTITY_EDIT}
-        | {P.APPROVAL_REQUEST_READ, P.COLLECTION_CALL_READ, P.MONEY_RECEIPT_PRINT, P.PERSON_DOCUMENT_UNMASK}
+        | {P.APPROVAL_REQUEST_READ, P.COLLECTION_CALL_READ, P.PERSON_DOCUMENT_UNMASK}
         | {P.PLAN_PRICE_PUBLISH},
         # Reads everything, changes nothing, and sees names and numbers masked like everybody else.
         Role.GROUP_AUDITOR: READS
         | {P.APPROVAL_REQUEST_READ, P.AUDIT_LOG_EXPORT, P.AUDIT_LOG_READ, P.COLLECTION_CALL_READ, P.LEDGER_ENTRY_READ}
-        | {P.USER_ACCOUNT_READ},
+        | {P.MONEY_RECEIPT_READ, P.SECURITY_SETTING_READ, P.USER_ACCOUNT_READ},
         Role.PROPERTY_MANAGER: RUNNING - HEADQUARTERS_ONLY,
         Role.PROPERTY_FINANCE: READS
         | GIVING
-        | {P.APPROVAL_REQUEST_READ, P.COLLECTION_CALL_READ, P.LEDGER_ENTRY_READ, P.MONEY_RECEIPT_PRINT}
+        | PAPERS
+        | {P.APPROVAL_REQUEST_READ, P.COLLECTION_CALL_READ, P.LEDGER_ENTRY_READ}
         | {P.PERSON_PHONE_UNMASK},
         Role.CASHIER: CASHIER,
         Role.METER_ENGINEER: frozenset({P.ACCOUNT_SUPPLY_READ, P.APPROVAL_REQUEST_READ})
@@ -230,8 +242,12 @@ def scope_of(grants: Iterable[Grant], tree: Tree) -> Scope:
 
 
 def known(names: Iterable[str]) -> frozenset[Permission]:
-    """Permissions of these names; what an older version knew and this one does not gives nothing."""
-    return frozenset(Permission(name) for name in names if name in _NAMES)
+    """Permissions of these names; what an older version knew and this one does not gives nothing.
+
+    Who may do something may look at it: roles saved before looking stood apart do not name it.
+    """
+    found = frozenset(Permission(name) for name in names if name in _NAMES)
+    return found | {look for deed, look in LOOKED_AT.items() if deed in found}
 
 
 def strangers(names: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ import re
 import pytest
 
 from app.permissions.policy import (
+    LOOKED_AT,
     PLATFORM_ONLY,
     ROLES,
     SELLING,
@@ -58,6 +59,7 @@ TABLE = """
     meter:meter:read          yes   yes   yes   yes   yes   yes   -     yes   yes   -     yes   yes
     money:adjustment:make     -     yes   yes   -     yes   yes   -     -     -     -     -     -
     money:receipt:print       -     yes   yes   -     yes   yes   yes   -     -     -     -     -
+    money:receipt:read        -     yes   yes   yes   yes   yes   yes   -     -     -     -     -
     money:refund:give         -     yes   yes   -     yes   yes   -     -     -     -     -     -
     money:shift:own           -     -     -     -     -     -     yes   -     -     -     -     -
     money:topup:reverse       -     yes   yes   -     yes   yes   -     -     -     -     -     -
@@ -77,6 +79,7 @@ TABLE = """
     property:wall:read        -     yes   yes   yes   yes   yes   yes   yes   yes   -     yes   yes
     reading:import:load       -     yes   -     -     yes   -     -     yes   -     -     -     -
     resident:page:open        -     yes   -     -     yes   -     -     -     -     -     -     -
+    security:setting:read     -     yes   -     yes   yes   -     -     -     -     -     -     -
     supply:appliances:confirm -     yes   -     -     yes   -     yes   yes   yes   -     -     -
     supply:emergency:give     -     yes   -     -     yes   -     -     -     yes   -     -     -
     user:account:edit         -     yes   -     -     yes   -     -     -     -     -     -     -
@@ -162,6 +165,13 @@ def test_names_that_are_no_permission_give_nothing_and_are_named() -> None:
     said = ["property:wall:read", "moon:cheese:eat", ""]
     assert known(said) == {Permission.PROPERTY_WALL_READ}
     assert strangers(said) == ["", "moon:cheese:eat"]
+
+
+@pytest.mark.parametrize(("deed", "look"), LOOKED_AT.items())
+def test_who_may_do_something_may_look_at_it(deed: Permission, look: Permission) -> None:
+    assert known([deed]) == {deed, look}
+    assert known([look]) == {look}
+    assert all(look in held for held in ROLES.values() if deed in held)
 
 
 # --- what is kept apart ---

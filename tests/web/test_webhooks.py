@@ -96,11 +96,13 @@ def test_a_change_is_kept(registered: tuple[Visitor, str], db: Database, world: 
     assert "新财务系统" in visitor.text("/webhooks")
 
 
-def test_only_headquarters_has_these_pages_and_only_its_own(
+def test_only_headquarters_registers_and_everybody_sees_their_own_only(
     registered: tuple[Visitor, str], visit: Visit, db: Database, world: World, make_world: Callable[..., World]
 ) -> None:
     page = registered[1]
-    assert visit(world, Role.PROPERTY_MANAGER).get("/webhooks").status_code == 403
+    manager = visit(world, Role.PROPERTY_MANAGER)
+    assert "hooks.example.com" not in manager.text("/webhooks")
+    assert (manager.get(page).status_code, manager.post("/webhooks", form(db, world)).status_code) == (404, 403)
     stranger = visit(make_world(spaces=1))
     assert "hooks.example.com" not in stranger.text("/webhooks")
     missing = stranger.get(f"/webhooks/{uuid4()}")

@@ -16,7 +16,7 @@ from app.web.words import _, locale
 
 
 @console.get("/counter-pcs")
-@requires(Permission.COUNTER_PC_REGISTER)
+@requires(Permission.SECURITY_SETTING_READ)
 def counter_pcs() -> ResponseReturnValue:
     """The registered computers of the properties in scope."""
     return _page(None)
@@ -48,7 +48,7 @@ def counter_pc_revoke(public_id: uuid.UUID) -> ResponseReturnValue:
 
 
 def _page(refused: str | None) -> str:
-    here, nodes = place(Permission.COUNTER_PC_REGISTER), operator().nodes
+    here, nodes = place(Permission.SECURITY_SETTING_READ), operator().nodes
     return render_template(
         "console/counter_pcs.html",
         pcs=list_pcs(g.session, allowed=here.property_ids),

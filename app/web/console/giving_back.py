@@ -104,7 +104,7 @@ def ask_adjustment(public_id: uuid.UUID) -> ResponseReturnValue:
 
 
 @console.get("/given/<uuid:public_id>")
-@requires(Permission.MONEY_RECEIPT_PRINT)
+@requires(Permission.MONEY_RECEIPT_READ)
 def given(public_id: uuid.UUID) -> ResponseReturnValue:
     """The paper of a refund, a waiver or an adjustment. Raises NotFound."""
     return _paper(public_id)
@@ -159,7 +159,7 @@ def _give(kind: str, public_id: uuid.UUID, *, asking: bool = False) -> ResponseR
     except AppError as refused:
         return _form(kind, public_id, refused=refused.message(locale())), refused.status
     flash(_("已办理%(kind)s %(amount)s。", kind=giving_words(kind), amount=yuan(made.amount_fen)), "good")
-    if made.property_id in scope(Permission.MONEY_RECEIPT_PRINT):
+    if made.property_id in scope(Permission.MONEY_RECEIPT_READ):
         return redirect(url_for("console.given", public_id=made.public_id), 303)
     return redirect(url_for("console.account", public_id=public_id), 303)
 
@@ -237,7 +237,10 @@ def _access(public_id: uuid.UUID, permission: Permission) -> MoneyGiven:
 
 
 def _paper(public_id: uuid.UUID, *, is_copy: bool | None = None, printing: bool = False) -> str:
-    allowed = sorted({*scope(Permission.MONEY_RECEIPT_PRINT), *scope(Permission.MONEY_ADJUSTMENT_MAKE)})
+    allowed = sorted(
+        {*scope(Permission.MONEY_RECEIPT_READ), *scope(Permission.MONEY_RECEIPT_PRINT)}
+        | {*scope(Permission.MONEY_ADJUSTMENT_MAKE)}
+    )
     r = given_paper(g.session, tenant_id=g.tenant_id, property_ids=allowed, public_id=str(public_id))
     if r is None:
         raise NotFound

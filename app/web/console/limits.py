@@ -18,7 +18,7 @@ from app.web.node_choices import NodeChoice, node_choices
 from app.web.places import actor, operator
 from app.web.words import _, locale
 
-EDIT = Permission.APPROVAL_LIMIT_EDIT
+EDIT, READ = Permission.APPROVAL_LIMIT_EDIT, Permission.SECURITY_SETTING_READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class Cell:
 
 
 @console.get("/limits")
-@requires(Permission.APPROVAL_LIMIT_EDIT)
+@requires(Permission.SECURITY_SETTING_READ)
 def limits() -> ResponseReturnValue:
     """The matrix of roles and deeds at one node; the node is in the address. Raises NotFound."""
-    node = _node()
+    node = _node(READ)
     table = {deed.name: _cells(deed, node.id) for deed in DEEDS.values()}
     roles = list(dict.fromkeys(role for cells in table.values() for role in cells))
     return render_template(
-        "console/limits.html", node=node, nodes=node_choices(EDIT), deeds=list(DEEDS.values()), table=table, roles=roles
+        "console/limits.html", node=node, nodes=node_choices(READ), deeds=list(DEEDS.values()), table=table, roles=roles
     )
 
 
@@ -53,7 +53,7 @@ def limit(deed: str, role: str) -> ResponseReturnValue:
 @requires(Permission.APPROVAL_LIMIT_EDIT, fresh_factor=True)
 def limit_set(deed: str, role: str) -> ResponseReturnValue:
     """Set a limit, or take the node's own setting away. What was typed is kept when it is refused. Raises NotFound."""
-    node, limited = _node(), _deed(deed)
+    node, limited = _node(EDIT), _deed(deed)
     try:
         amount = None if request.form.get("deed") == "inherit" else _amount(limited, request.form.get("amount", ""))
         with g.session.begin_nested():
@@ -74,7 +74,7 @@ def limit_set(deed: str, role: str) -> ResponseReturnValue:
 
 
 def _form(deed: str, role: str, refused: str | None) -> str:
-    node, limited = _node(), _deed(deed)
+    node, limited = _node(EDIT), _deed(deed)
     cell = _cells(limited, node.id).get(role)
     if cell is None:
         raise NotFound
@@ -95,9 +95,9 @@ def _cells(deed: LimitedDeed, node_id: int) -> dict[str, Cell]:
     return cells
 
 
-def _node() -> NodeChoice:
+def _node(permission: Permission) -> NodeChoice:
     """The node in the address, the topmost one otherwise. Raises NotFound."""
-    choices, wanted = node_choices(EDIT), request.args.get("node")
+    choices, wanted = node_choices(permission), request.args.get("node")
     found = next((each for each in choices if wanted in (None, each.ref)), None)
     if found is None:
         raise NotFound

@@ -18,6 +18,7 @@ from app.permissions.policy import Permission
 from app.reports.receipt_files import receipt_path
 from app.reports.receipts import payments_of, progress_of
 from app.reports.receipts import receipt as find_receipt
+from app.reports.takings import takings_by_channel
 from app.web.console.blueprint import console
 from app.web.console.parts import live_part
 from app.web.console.waiting import ask
@@ -30,12 +31,10 @@ from app.web.words import _, locale, yuan
 @console.get("/payments")
 @requires(Permission.MONEY_RECEIPT_PRINT)
 def payments() -> ResponseReturnValue:
-    """What came in today, each with its receipt, and the totals by way of paying."""
+    """What came in today and was reversed today, each with its receipt, and the net totals by way of paying."""
     here = place(Permission.MONEY_RECEIPT_PRINT)
     rows = payments_of(g.session, tenant_id=g.tenant_id, property_ids=here.property_ids, day=today(), most=500)
-    totals: dict[str, int] = {}
-    for row in rows:
-        totals[row.channel] = totals.get(row.channel, 0) + row.amount_fen
+    totals = takings_by_channel(g.session, tenant_id=g.tenant_id, property_ids=here.property_ids, day=today())
     return render_template("console/payments.html", rows=rows, totals=totals, day=today())
 
 

@@ -126,7 +126,7 @@ def permission(name: str) -> ResponseReturnValue:
 
 
 @console.get("/security-policy")
-@requires(Permission.USER_POLICY_EDIT)
+@requires(Permission.SECURITY_SETTING_READ)
 def security_policy_page() -> ResponseReturnValue:
     """What the group asks of its people."""
     return _policy_page(security_policy(g.session), None)

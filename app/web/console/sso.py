@@ -119,7 +119,7 @@ def security_sso_unbind(public_id: uuid.UUID) -> ResponseReturnValue:
 
 
 @console.get("/sso-providers")
-@requires(Permission.USER_PROVIDER_EDIT)
+@requires(Permission.SECURITY_SETTING_READ)
 def sso_providers() -> ResponseReturnValue:
     """The group's own sign-in services."""
     return _page(None)

@@ -37,9 +37,9 @@ class TokenRow:
 
 
 @console.get("/tokens")
-@requires(Permission.API_TOKEN_MANAGE)
+@requires(Permission.SECURITY_SETTING_READ)
 def tokens() -> ResponseReturnValue:
-    """The tokens of every place one manages, and the form for another."""
+    """The tokens of every place in view; who manages them finds the form for another."""
     return _page()
 
 
@@ -69,15 +69,11 @@ def token_issue() -> ResponseReturnValue:
 @requires(Permission.API_TOKEN_MANAGE)
 def token_revoke(public_id: object) -> ResponseReturnValue:
     """End a token at once. Raises NotFound."""
-    allowed = _nodes()
+    allowed = operator().scope.nodes(Permission.API_TOKEN_MANAGE)
     query = select(ApiToken.id).where(ApiToken.public_id == public_id, within(ApiToken.node_id, allowed))
     revoke_token(g.session, token_id=or_not_found(g.session.scalar(query)), allowed=allowed, by=actor())
     flash(_("令牌已撤销，使用它的系统从现在起被拒绝。"), "good")
     return redirect(url_for("console.tokens"), 303)
-
-
-def _nodes() -> frozenset[int]:
-    return operator().scope.nodes(Permission.API_TOKEN_MANAGE)
 
 
 def _days(text: str) -> int:
@@ -99,7 +95,7 @@ def _issuers(found: list[ApiToken]) -> dict[str, str]:
 
 
 def _page(**context: object) -> str:
-    words, found = sentences(), list_tokens(g.session, allowed=_nodes())
+    words, found = sentences(), list_tokens(g.session, allowed=operator().scope.nodes(Permission.SECURITY_SETTING_READ))
     issuers = _issuers(found)
     given = {"raw": "", "typed": {}, "refused": None} | context
     return render_template(

@@ -19,14 +19,14 @@ from app.web.node_choices import chosen_node, node_choices
 from app.web.places import actor, operator
 from app.web.words import _, locale
 
-MANAGE = Permission.API_WEBHOOK_MANAGE
+MANAGE, READ = Permission.API_WEBHOOK_MANAGE, Permission.SECURITY_SETTING_READ
 STATES = ("waiting", "delivered", "dead")
 
 
 @console.get("/webhooks")
-@requires(Permission.API_WEBHOOK_MANAGE)
+@requires(Permission.SECURITY_SETTING_READ)
 def webhooks_page() -> ResponseReturnValue:
-    """Every endpoint at the places one manages, and the form for another."""
+    """Every endpoint at the places in view; who manages them finds the form for another."""
     return _list()
 
 
@@ -49,10 +49,10 @@ def webhook_add() -> ResponseReturnValue:
 
 
 @console.get("/webhooks/<uuid:public_id>")
-@requires(Permission.API_WEBHOOK_MANAGE)
+@requires(Permission.SECURITY_SETTING_READ)
 def webhook_page(public_id: Any) -> ResponseReturnValue:
     """One endpoint and its delivery log. Raises NotFound."""
-    return _one(_access(public_id))
+    return _one(_access(public_id, READ))
 
 
 @console.post("/webhooks/<uuid:public_id>")
@@ -122,7 +122,7 @@ def webhook_ping(public_id: Any) -> ResponseReturnValue:
 @requires(Permission.API_WEBHOOK_MANAGE)
 def webhook_again(public_id: Any) -> ResponseReturnValue:
     """Try a delivery anew. Raises NotFound."""
-    delivery = webhook_log.access_delivery(g.session, public_id=public_id, allowed=_nodes())
+    delivery = webhook_log.access_delivery(g.session, public_id=public_id, allowed=_nodes(MANAGE))
     endpoint = g.session.get_one(WebhookEndpoint, (delivery.tenant_id, delivery.endpoint_id))
     try:
         webhooks.send_again(g.session, delivery=delivery, by=actor())
@@ -148,12 +148,12 @@ def _back(endpoint: WebhookEndpoint, said: str) -> ResponseReturnValue:
     return redirect(url_for("console.webhook_page", public_id=endpoint.public_id), 303)
 
 
-def _access(public_id: Any) -> WebhookEndpoint:
-    return webhooks.access_endpoint(g.session, public_id=public_id, allowed=_nodes())
+def _access(public_id: Any, permission: Permission = MANAGE) -> WebhookEndpoint:
+    return webhooks.access_endpoint(g.session, public_id=public_id, allowed=_nodes(permission))
 
 
-def _nodes() -> frozenset[int]:
-    return operator().scope.nodes(MANAGE)
+def _nodes(permission: Permission) -> frozenset[int]:
+    return operator().scope.nodes(permission)
 
 
 def _settings() -> Settings:
@@ -163,7 +163,7 @@ def _settings() -> Settings:
 
 def _list(**context: Any) -> str:
     given: dict[str, Any] = {"typed": {}, "chosen": list(KINDS), "refused": None} | context
-    endpoints = webhooks.list_endpoints(g.session, allowed=_nodes())
+    endpoints = webhooks.list_endpoints(g.session, allowed=_nodes(READ))
     return render_template(
         "console/webhooks.html", endpoints=endpoints, nodes=operator().nodes, places=node_choices(MANAGE), kinds=KINDS,
         kind_words=kind_words(), dead_max=DEAD_MAX, **given,
