@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.billing.wallets import AVAILABLE_FEN
 from app.reports.room_states import IN_SCOPE, ROOMS, STATE, STATES, SUPPLY
 from app.reports.stop_outlook import OUTLOOK, OUTLOOK_JOINS
+from app.reports.takings import TAKINGS
 
 #: How many rows of one kind the work list shows; the count says how many there are.
 WORK_ROWS_MAX = 8
@@ -67,10 +68,10 @@ def work_list(session: Session, *, tenant_id: int, property_ids: list[int], now:
 def collections_by_day(
     session: Session, *, tenant_id: int, property_ids: list[int], today: date, days: int = 30
 ) -> list[tuple[date, int]]:
-    """What was collected on each of the last days, in fen, days without a payment as 0."""
+    """Net takings of each of the last days, in fen, days without a payment as 0."""
     since = today - timedelta(days=days - 1)
     given = {"tenant": tenant_id, "properties": property_ids, "since": since, "today": today}
-    found = {row.received_on: row.fen for row in session.execute(_COLLECTIONS, given)}
+    found = {row.booked_on: row.fen for row in session.execute(_COLLECTIONS, given)}
     return [(day, found.get(day, 0)) for day in (since + timedelta(days=n) for n in range(days))]
 
 
@@ -92,16 +93,14 @@ def undelivered_count(session: Session, *, tenant_id: int, property_ids: list[in
     return int(session.scalar(_UNDELIVERED_COUNT, given) or 0)
 
 
-_MONEY = text("""
+_MONEY = text(f"""
     SELECT
       (SELECT coalesce(sum(bal.balance_fen), 0)::bigint FROM ledger_books bk
          JOIN ledger_accounts la ON la.tenant_id = bk.tenant_id AND la.book_id = bk.id AND la.code = 'wallet'
          JOIN ledger_balances bal ON bal.tenant_id = la.tenant_id AND bal.account_id = la.id
         WHERE bk.tenant_id = :tenant AND bk.property_id = ANY(:properties)) AS liability_fen,
-      coalesce((SELECT sum(amount_fen)::bigint FROM payments WHERE tenant_id = :tenant
-        AND property_id = ANY(:properties) AND received_on = :today), 0) AS collected_fen,
-      coalesce((SELECT sum(amount_fen)::bigint FROM payments WHERE tenant_id = :tenant
-        AND property_id = ANY(:properties) AND received_on = :week_ago), 0) AS collected_week_ago_fen,
+      coalesce((SELECT sum(fen)::bigint FROM {TAKINGS} WHERE booked_on = :today), 0) AS collected_fen,
+      coalesce((SELECT sum(fen)::bigint FROM {TAKINGS} WHERE booked_on = :week_ago), 0) AS collected_week_ago_fen,
       coalesce((SELECT sum(usage_wh)::bigint FROM account_days WHERE tenant_id = :tenant
         AND property_id = ANY(:properties) AND day = :today), 0) AS usage_wh,
       coalesce((SELECT sum(usage_wh)::bigint FROM account_days WHERE tenant_id = :tenant
@@ -178,8 +177,6 @@ _GATEWAYS = text("""
     ORDER BY gw.seen_at NULLS FIRST, gw.id LIMIT :most
 """)
 
-_COLLECTIONS = text("""
-    SELECT received_on, sum(amount_fen)::bigint AS fen FROM payments
-    WHERE tenant_id = :tenant AND property_id = ANY(:properties) AND received_on BETWEEN :since AND :today
-    GROUP BY received_on
+_COLLECTIONS = text(f"""
+    SELECT booked_on, sum(fen)::bigint AS fen FROM {TAKINGS} WHERE booked_on BETWEEN :since AND :today GROUP BY booked_on
 """)

@@ -20,7 +20,11 @@ def receipt(session: Session, *, tenant_id: int, property_ids: list[int], public
 def payments_of(
     session: Session, *, tenant_id: int, property_ids: list[int], day: date, most: int = 100
 ) -> Sequence[Row[Any]]:
-    """Payments of a civil day, newest first."""
+    """Sales and reversals of a civil day, newest first; `fen` of all rows that are not `reversed` is what the tills took.
+
+    The ledger's days (`booked_on`) decide: a sale reversed on its own day is one row, `reversed`, and counts nothing. One
+    reversed on another day stays as it was on its day; the reversal's day has a row of its own, `reverses`, with a minus.
+    """
     given = {"tenant": tenant_id, "properties": property_ids, "day": day, "most": most}
     return session.execute(_PAYMENTS, given).all()
 
@@ -52,17 +56,28 @@ _RECEIPT = text("""
 """)
 
 _PAYMENTS = text("""
-    SELECT y.id, y.amount_fen, y.channel, y.received_at, y.actor, r.public_id::text AS receipt_public_id, r.till, r.number,
-           r.prints, sa.number AS account_number, sa.public_id::text AS account_public_id, s.name AS space,
-           n.name AS property, u.name AS cashier
-    FROM payments y
+    WITH moved AS (
+        SELECT y.id, y.amount_fen AS fen, y.received_at AS at, y.actor, false AS reverses,
+               coalesce(rev.booked_on = y.received_on, false) AS reversed
+        FROM payments y
+        LEFT JOIN ledger_entries rev ON rev.tenant_id = y.tenant_id AND rev.reverses_id = y.entry_id
+        WHERE y.tenant_id = :tenant AND y.property_id = ANY(:properties) AND y.received_on = :day
+        UNION ALL
+        SELECT y.id, -y.amount_fen, rev.event_at, rev.actor, true, false
+        FROM ledger_entries rev
+        JOIN payments y ON y.tenant_id = rev.tenant_id AND y.entry_id = rev.reverses_id
+        WHERE rev.tenant_id = :tenant AND rev.reverses_id IS NOT NULL AND rev.booked_on = :day
+          AND y.property_id = ANY(:properties) AND y.received_on <> rev.booked_on
+    )
+    SELECT d.id, d.fen, y.channel, d.at, d.actor, d.reverses, d.reversed, r.public_id::text AS receipt_public_id,
+           r.till, r.number, sa.public_id::text AS account_public_id, s.name AS space, u.name AS cashier
+    FROM moved d
+    JOIN payments y ON y.tenant_id = :tenant AND y.id = d.id
     JOIN supply_accounts sa ON sa.tenant_id = y.tenant_id AND sa.id = y.supply_account_id
     JOIN spaces s ON s.tenant_id = sa.tenant_id AND s.id = sa.space_id
-    JOIN nodes n ON n.tenant_id = y.tenant_id AND n.id = y.property_id
     LEFT JOIN receipts r ON r.tenant_id = y.tenant_id AND r.payment_id = y.id
-    LEFT JOIN users u ON u.tenant_id = y.tenant_id AND y.actor = 'user:' || u.id
-    WHERE y.tenant_id = :tenant AND y.property_id = ANY(:properties) AND y.received_on = :day
-    ORDER BY y.id DESC LIMIT :most
+    LEFT JOIN users u ON u.tenant_id = y.tenant_id AND d.actor = 'user:' || u.id
+    ORDER BY d.at DESC, d.id DESC LIMIT :most
 """)
 
 _PROGRESS = text(f"""
