@@ -24,7 +24,7 @@ from app.kernel.errors import AppError, Forbidden
 from app.kernel.idempotency import fingerprint
 from app.permissions.approval_models import Approval, ApprovalVote
 from app.permissions.deeds import LimitedDeed, deed_named, may_move, needs_second
-from app.permissions.limits import Standing, load_standing, require_holder
+from app.permissions.limits import Standing, load_standing, removed_somebody_lately, require_holder
 from app.permissions.models import User
 from app.permissions.security_policies import security_policy
 from app.tenants import audit
@@ -154,7 +154,7 @@ def pass_gate(session: Session, *, wish: Wish, by: Actor, approval_id: int | Non
         deed, standing = deed_named(wish.deed), load_standing(session)
         require_holder(standing, by=by, permission=deed.permission, node_id=wish.node_id)
         limit = standing.limit(int(by.ref), deed, wish.node_id) or 0
-        if needs_second(wish.amount, limit) and not _alone_allowed(standing, deed, wish, int(by.ref)):
+        if needs_second(wish.amount, limit) and not _alone_allowed(session, standing, deed, wish, int(by.ref)):
             raise ApprovalNeeded(wish, limit)
 
 
@@ -338,9 +338,9 @@ def _deciders(standing: Standing, deed: LimitedDeed, node_id: int, apart: frozen
     return standing.holders(deed.decide, node_id) - apart
 
 
-def _alone_allowed(standing: Standing, deed: LimitedDeed, wish: Wish, user_id: int) -> bool:
+def _alone_allowed(session: Session, standing: Standing, deed: LimitedDeed, wish: Wish, user_id: int) -> bool:
     others = _deciders(standing, deed, wish.node_id, wish.concerned | {user_id})
-    return deed.alone_without_others and not others
+    return deed.alone_without_others and not others and not removed_somebody_lately(session, user_id=user_id)
 
 
 def mark_of(row: Approval) -> bytes:

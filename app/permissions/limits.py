@@ -6,6 +6,7 @@ Nobody raises a limit that they work under: a threshold that its own subject can
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,10 +21,13 @@ from app.permissions.models import Grant, OwnRole, User
 from app.permissions.policy import ROLES, Permission, Role, known
 from app.tenants import audit
 from app.tenants.access import or_not_found
+from app.tenants.models import AuditRecord
 from app.tenants.tree import Tree
 
 #: A hundred million yuan: a longer figure has slipped.
 AMOUNT_MAX = 10_000_000_000
+#: For so long nobody profits from having sent the other deciders away.
+REMOVAL_REMEMBERED = timedelta(days=7)
 
 
 class LimitUnfit(AppError):
@@ -69,6 +73,21 @@ def load_standing(session: Session) -> Standing:
     """Read the tree, the grants and the limits of the tenant as they are committed now. Four queries."""
     tree = load_tree(session)
     return Standing(tree, _held(session, tree.ids), load_limits(session))
+
+
+def removed_somebody_lately(session: Session, *, user_id: int) -> bool:
+    """Whether a person has taken a right or an account from anybody within a week.
+
+    Who may do alone what nobody else could decide must not be the one who saw to it that nobody else can.
+    """
+    since = wall_now() - REMOVAL_REMEMBERED
+    removed = select(AuditRecord.id).where(
+        AuditRecord.actor == f"user:{user_id}",
+        AuditRecord.deed.in_(("user:grant:withdraw", "user:account:disable", "user:role:withdraw")),
+        AuditRecord.result == "done",
+        AuditRecord.wall_at > since,
+    )
+    return session.scalar(removed.limit(1)) is not None
 
 
 def load_limits(session: Session) -> dict[tuple[int, str, str], int]:

@@ -24,10 +24,12 @@ from app.meters.sheet_file import HEADINGS
 from app.permissions import approvals
 from app.permissions.approval_models import Approval, DeedLimit
 from app.permissions.approvals import ApprovalNeeded, ApprovalOwn, request_approval
+from app.permissions.limits import REMOVAL_REMEMBERED, removed_somebody_lately
 from app.permissions.models import Grant, User
 from app.permissions.policy import Role
 from app.permissions.reach import OwnRights
 from app.permissions.roles import copy_role, find_role
+from app.permissions.service import disable_user
 from app.tenants.kept_files import KEPT_S, hold_file, keep_file, kept_file, sweep_files
 from app.tenants.models import AuditRecord
 from tests.factories.people import person
@@ -305,6 +307,22 @@ def test_who_is_alone_at_headquarters_appoints_alone_and_nobody_their_own_role(w
     second = person(db, world, Role.GROUP_ADMINISTRATOR, at=top)
     with unit_of_work(world.tenant_id) as session:
         role(world, people["admin"], second, node_id=top)(session)
+
+
+def test_who_sends_the_other_administrator_away_does_not_decide_alone_for_a_week(world, people, db):
+    top = world.headquarters_id
+    second = person(db, world, Role.GROUP_ADMINISTRATOR, at=top)
+    with unit_of_work(world.tenant_id) as session:
+        other = session.scalars(select(User).where(User.id == second.ref)).one()
+        disable_user(session, user=other, by=people["admin"])
+    with unit_of_work(world.tenant_id) as session, pytest.raises(ApprovalNeeded):
+        role(world, people["admin"], people["cashier"], node_id=top)(session)
+    with unit_of_work(world.tenant_id) as session:
+        removal = session.scalars(select(AuditRecord).where(AuditRecord.deed == "user:account:disable")).one()
+        gone_by = removal.wall_at + REMOVAL_REMEMBERED
+        assert removed_somebody_lately(session, user_id=people["admin"].ref)
+        assert not removed_somebody_lately(session, user_id=people["finance"].ref)
+        assert gone_by > wall_now()
 
 
 def test_who_may_say_yes_to_others_is_appointed_by_two_at_a_property_too(world, people, db):
