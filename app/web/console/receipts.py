@@ -11,10 +11,11 @@ from app.billing.approved import reverse_sale
 from app.billing.models import Payment, Receipt
 from app.billing.payments.receipts import access_receipt, print_receipt
 from app.billing.restore import paid_not_delivered
-from app.kernel.clock import business_now
+from app.kernel.clock import business_now, wall_now
 from app.kernel.errors import AppError, NotFound
 from app.permissions.approvals import ApprovalNeeded, ApprovalReasonMissing
 from app.permissions.policy import Permission
+from app.reports.approvals import request_on
 from app.reports.receipt_files import receipt_path
 from app.reports.receipts import payments_of, progress_of
 from app.reports.receipts import receipt as find_receipt
@@ -23,23 +24,24 @@ from app.web.console.blueprint import console
 from app.web.console.parts import live_part
 from app.web.console.waiting import ask
 from app.web.guards import requires
+from app.web.inbox import reader
 from app.web.places import actor, place, scope, today
 from app.web.refusals import say_refused
 from app.web.words import _, locale, yuan
 
 
 @console.get("/payments")
-@requires(Permission.MONEY_RECEIPT_PRINT)
+@requires(Permission.MONEY_RECEIPT_READ)
 def payments() -> ResponseReturnValue:
     """What came in today and was reversed today, each with its receipt, and the net totals by way of paying."""
-    here = place(Permission.MONEY_RECEIPT_PRINT)
+    here = place(Permission.MONEY_RECEIPT_READ)
     rows = payments_of(g.session, tenant_id=g.tenant_id, property_ids=here.property_ids, day=today(), most=500)
     totals = takings_by_channel(g.session, tenant_id=g.tenant_id, property_ids=here.property_ids, day=today())
     return render_template("console/payments.html", rows=rows, totals=totals, day=today())
 
 
 @console.get("/receipts/<uuid:public_id>")
-@requires(Permission.MONEY_RECEIPT_PRINT)
+@requires(Permission.MONEY_RECEIPT_READ)
 def receipt(public_id: object) -> ResponseReturnValue:
     """The receipt as it will print, and how far the light has come. Raises NotFound."""
     return _receipt_page(public_id)
@@ -48,9 +50,15 @@ def receipt(public_id: object) -> ResponseReturnValue:
 def _receipt_page(public_id: object) -> str:
     r = _receipt(public_id)
     reversible = r.received_on == today() and r.reversed_by is None
-    return render_template(
-        "console/receipt.html", r=r, is_copy=r.prints > 0, printing=False, reversible=reversible, **_progress(r)
-    )
+    asked = _asked_for(r) if reversible else None
+    seen = {"is_copy": r.prints > 0, "printing": False, "reversible": reversible, "asked": asked}
+    return render_template("console/receipt.html", r=r, **seen, **_progress(r))
+
+
+def _asked_for(r: Row[Any]) -> Row[Any] | None:
+    """The request for its reversal that waits for another person."""
+    subject = f"payments:{r.payment_id}"
+    return request_on(g.session, reader=reader(), deed="reversal", subject=subject, now=wall_now())
 
 
 @console.post("/receipts/<uuid:public_id>/print")
@@ -58,7 +66,7 @@ def _receipt_page(public_id: object) -> str:
 def print_paper(public_id: object) -> ResponseReturnValue:
     """Count the print and open the browser's print dialogue; from the second time on it says 副本. Raises NotFound."""
     printed = _print(public_id)
-    r = _receipt(public_id)
+    r = _receipt(public_id, Permission.MONEY_RECEIPT_PRINT)
     return render_template("console/receipt.html", r=r, is_copy=printed, printing=True, **_progress(r))
 
 
@@ -66,7 +74,7 @@ def print_paper(public_id: object) -> ResponseReturnValue:
 @requires(Permission.MONEY_RECEIPT_PRINT)
 def print_pdf(public_id: object) -> ResponseReturnValue:
     """The PDF, counted like a print; while the worker is still making it, the page says so. Raises NotFound."""
-    r = _receipt(public_id)
+    r = _receipt(public_id, Permission.MONEY_RECEIPT_PRINT)
     path = receipt_path(_folder(), g.tenant_id, r.public_id, is_copy=r.prints > 0)
     if not path.exists():
         flash(_("PDF 正在生成，通常几秒钟。请稍候再点一次；也可直接打印本页。"), "note")
@@ -111,7 +119,7 @@ def _not_reversed(row: Receipt, refused: AppError) -> ResponseReturnValue:
 
 
 @console.get("/receipts/<uuid:public_id>/progress")
-@requires(Permission.MONEY_RECEIPT_PRINT)
+@requires(Permission.MONEY_RECEIPT_READ)
 def receipt_progress(public_id: object) -> ResponseReturnValue:
     """已收款 → 正在送电 → 已恢复, again when it changed. Raises NotFound."""
     r = _receipt(public_id)
@@ -123,10 +131,8 @@ def _folder() -> Path:
     return folder
 
 
-def _receipt(public_id: object) -> Row[Any]:
-    found = find_receipt(
-        g.session, tenant_id=g.tenant_id, property_ids=scope(Permission.MONEY_RECEIPT_PRINT), public_id=str(public_id)
-    )
+def _receipt(public_id: object, permission: Permission = Permission.MONEY_RECEIPT_READ) -> Row[Any]:
+    found = find_receipt(g.session, tenant_id=g.tenant_id, property_ids=scope(permission), public_id=str(public_id))
     if found is None:
         raise NotFound
     return found
