@@ -79,6 +79,15 @@ def request_row(session: Session, *, reader: Reader, public_id: str) -> Row[Any]
     return session.execute(_rows().where(reader.visible(), Approval.public_id == public_id)).one_or_none()
 
 
+def request_on(session: Session, *, reader: Reader, deed: str, subject: str, now: datetime) -> Row[Any] | None:
+    """The oldest request for this deed on this subject that still waits, and whether it is the reader's to see."""
+    asked: Any = select(Approval.public_id, reader.visible().label("visible")).where(
+        Approval.deed == deed, Approval.subject == subject, Approval.state == "waiting", Approval.expires_at > now
+    )
+    found: Row[Any] | None = session.execute(asked.order_by(Approval.id).limit(1)).one_or_none()
+    return found
+
+
 def _rows() -> Any:
     return (
         select(Approval, User.name.label("asker"), Node.name.label("node"), Node.kind.label("node_kind"))

@@ -156,3 +156,19 @@ def test_the_words_are_there_in_english(visit: Visit, world: World, db: Database
     cashier = visit(world, Role.CASHIER)
     cashier.client.set_cookie("locale", "en")
     assert re.search(STRUCK.format("reversed"), cashier.text("/payments"))
+
+
+def test_the_receipt_of_a_sale_whose_reversal_waits_leads_to_the_request_instead_of_asking_again(
+    visit: Visit, world: World, db: Database, business_clock: MovableClock
+) -> None:
+    receipt = f"/receipts/{pay(db, world, fen=60_000)}"
+    finance = visit(world, Role.GROUP_FINANCE, at=world.headquarters_id)
+    manager, cashier = visit(world, Role.PROPERTY_MANAGER), visit(world, Role.CASHIER)
+    request = manager.post(f"{receipt}/reverse", {"reason": "收错户号"}, token_from=receipt).location
+    for person, may_see in ((manager, True), (finance, True), (cashier, False)):
+        page = person.text(receipt)
+        assert "冲正申请正在等另一人审批" in page
+        assert "冲正这笔充值" not in page
+        assert (f'href="{request}"' in page) is may_see
+    manager.post(f"{request}/withdraw", token_from=request)
+    assert "冲正这笔充值" in manager.text(receipt)

@@ -11,10 +11,11 @@ from app.billing.approved import reverse_sale
 from app.billing.models import Payment, Receipt
 from app.billing.payments.receipts import access_receipt, print_receipt
 from app.billing.restore import paid_not_delivered
-from app.kernel.clock import business_now
+from app.kernel.clock import business_now, wall_now
 from app.kernel.errors import AppError, NotFound
 from app.permissions.approvals import ApprovalNeeded, ApprovalReasonMissing
 from app.permissions.policy import Permission
+from app.reports.approvals import request_on
 from app.reports.receipt_files import receipt_path
 from app.reports.receipts import payments_of, progress_of
 from app.reports.receipts import receipt as find_receipt
@@ -23,6 +24,7 @@ from app.web.console.blueprint import console
 from app.web.console.parts import live_part
 from app.web.console.waiting import ask
 from app.web.guards import requires
+from app.web.inbox import reader
 from app.web.places import actor, place, scope, today
 from app.web.refusals import say_refused
 from app.web.words import _, locale, yuan
@@ -48,9 +50,15 @@ def receipt(public_id: object) -> ResponseReturnValue:
 def _receipt_page(public_id: object) -> str:
     r = _receipt(public_id)
     reversible = r.received_on == today() and r.reversed_by is None
-    return render_template(
-        "console/receipt.html", r=r, is_copy=r.prints > 0, printing=False, reversible=reversible, **_progress(r)
-    )
+    asked = _asked_for(r) if reversible else None
+    seen = {"is_copy": r.prints > 0, "printing": False, "reversible": reversible, "asked": asked}
+    return render_template("console/receipt.html", r=r, **seen, **_progress(r))
+
+
+def _asked_for(r: Row[Any]) -> Row[Any] | None:
+    """The request for its reversal that waits for another person."""
+    subject = f"payments:{r.payment_id}"
+    return request_on(g.session, reader=reader(), deed="reversal", subject=subject, now=wall_now())
 
 
 @console.post("/receipts/<uuid:public_id>/print")
